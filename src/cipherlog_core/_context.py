@@ -1,0 +1,85 @@
+"""What a task or thread has bound to its events, encoded when it is bound and not when it is logged."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Generic, NamedTuple, Self, TypeVar
+
+from cipherlog_core._encode import encode, encode_text
+
+__all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "encode_ids", "pin"]
+
+_IDS = ("tool", "session_id", "request_id")
+
+T = TypeVar("T")
+
+
+def encode_ids(tool: object, session_id: object, request_id: object) -> bytes:
+    """The three ids of every record as members of a JSON object."""
+    return b'"tool":%b,"session_id":%b,"request_id":%b' % (
+        encode_text(tool),
+        encode_text(session_id),
+        encode_text(request_id),
+    )
+
+
+class Context(NamedTuple):
+    """What is bound. *pinned* ids come before those of *bound*; the rest is derived from the two."""
+
+    bound: dict[str, object]
+    pinned: dict[str, object]
+    ids: tuple[object, ...]
+    ids_json: bytes
+    fields: dict[str, object]
+    fields_json: bytes
+
+    @classmethod
+    def of(cls, bound: dict[str, object], pinned: dict[str, object]) -> Self:
+        """The context with what is derived from *bound* and *pinned*."""
+        ids = tuple(pinned.get(key, bound.get(key)) for key in _IDS)
+        fields = {key: value for key, value in bound.items() if key not in _IDS}
+        return cls(bound, pinned, ids, encode_ids(*ids), fields, encode(fields))
+
+
+NOTHING = Context.of({}, {})
+CONTEXT: ContextVar[Context] = ContextVar("cipherlog_context", default=NOTHING)
+
+
+class Scope(Generic[T]):
+    """A value of a context variable: set at once, and put back at the end of a ``with`` block.
+
+    Never raises "created in a different Context": where a generator is closed by another task, there is nothing
+    of ours to put back there.
+    """
+
+    def __init__(self, variable: ContextVar[T], value: T) -> None:
+        self._variable = variable
+        self._value = value
+        self._before = variable.get()
+        variable.set(value)
+
+    def __enter__(self) -> Self:
+        if self._variable.get() is not self._value:
+            self._before = self._variable.get()
+            self._variable.set(self._value)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._variable.get() is self._value:
+            self._variable.set(self._before)
+
+
+def bind(**context: object) -> Scope[Context]:
+    """Add *context* to each event of this task or thread, until the end of the ``with`` block if it opens one.
+
+    ``tool``, ``session_id`` and ``request_id`` fill the record's own keys; all else goes to the ``fields`` of
+    `Logger.event`, where explicit keywords win.
+    """
+    current = CONTEXT.get()
+    return Scope(CONTEXT, Context.of({**current.bound, **context}, current.pinned))
+
+
+def pin(**ids: object) -> Scope[Context]:
+    """Set ids that come before what is bound: for whoever knows them better than the application's `bind`."""
+    current = CONTEXT.get()
+    return Scope(CONTEXT, Context.of(current.bound, {**current.pinned, **ids}))

@@ -1,0 +1,195 @@
+"""One log file, and the only way into it: whole lines, once each, under the file's lock.
+
+A kill can cut a `write` in its middle. So the ledger notes each batch before it is written, and whoever takes the
+lock next first finishes what it finds noted there (`_settle`). Every step is append-only and may be cut anywhere:
+SIGKILL, a full disk and recovery are one path.
+Proven by tests/faults/test_sigkill.py; with `_settle` taken out, that test finds doubled and torn lines.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+from cipherlog_core._filesystem import make_folder, open_regular
+from cipherlog_core._ledger import Entry, Ledger
+from cipherlog_core._ring import TAIL, BadRingError, Ring
+from cipherlog_core._rotation import SUFFIX, last_segment_number, segment_name
+
+__all__ = ["SPOOL", "Counts", "LogFile"]
+
+SPOOL = ".spool"
+_NAP = 0.0005  # seconds between two tries for a lock
+_ROTATE_AGAIN = 5.0  # seconds after a rename that failed
+
+
+@dataclass(slots=True)
+class Counts:
+    """What this process did to a log."""
+
+    rotations: int = 0
+    failed_rotations: int = 0
+    settled: int = 0
+    torn: int = 0
+
+
+class LogFile:
+    """`folder/stem.jsonl`. It opens nothing before the first `move`, and opens again what others replaced."""
+
+    def __init__(self, folder: str, stem: str, rotate_size: int = 0, counts: Counts | None = None) -> None:
+        self.folder = folder
+        self.stem = stem
+        self.path = os.path.join(folder, stem + SUFFIX)
+        self.spool = os.path.join(folder, SPOOL)
+        self.rotate_size = rotate_size
+        self.counts = counts or Counts()
+        self._threads = threading.Lock()  # flock does not exclude threads that share one descriptor
+        self._ledger: Ledger | None = None
+        self._descriptor = -1
+        self._inode = 0
+        self._size = 0
+        self._rotate_from = 0.0
+
+    def move(self, ring: Ring, deadline: float | None = None) -> int:
+        """Move one batch from *ring* to the file; the bytes moved, 0 if there were none or no lock.
+
+        Waits for the lock until *deadline* (`time.monotonic`), or for good. Raises `OSError` when the disk
+        fails: the batch then stays in the ring, and the next call, here or in another process, goes on.
+        """
+        while self._threads.locked():
+            if _passed(deadline):
+                return 0
+            time.sleep(_NAP)
+        with self._threads:  # `with` and `finally`: a signal handler that raises cannot leave a lock taken
+            try:
+                ledger = self._lock(deadline)
+                return self._commit(ledger, ring) if ledger else 0
+            finally:
+                if self._ledger:
+                    self._ledger.unlock()
+
+    @property
+    def commits(self) -> int:
+        """Batches written so far by anybody; it moves while somebody makes progress."""
+        return self._ledger.commits if self._ledger else 0
+
+    def close(self) -> None:
+        """Close the descriptors; nothing else depends on a close."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+        self._close_log()
+
+    def _lock(self, deadline: float | None) -> Ledger | None:
+        while True:
+            if self._ledger is None:
+                make_folder(self.spool)
+                self._ledger = Ledger(os.path.join(self.spool, f"{self.stem}{SUFFIX}.lock"))
+            if not self._ledger.try_lock():
+                if _passed(deadline):
+                    return None
+                time.sleep(_NAP)
+            elif self._ledger.in_place():
+                return self._ledger
+            else:
+                self._ledger.close()
+                self._ledger = None
+
+    def _commit(self, ledger: Ledger, ring: Ring) -> int:
+        self._find_log()
+        if entry := ledger.entry():
+            self._settle(entry, ring)
+            ledger.close_entry()
+        tail, data = ring.batch()
+        if not data:
+            return 0
+        if self.rotate_size and self._size and self._size + len(data) > self.rotate_size:
+            self._try_to_rotate(ledger)
+        ledger.open_entry(Entry(self._inode, self._size, tail, len(data), ring.name))
+        self._write(data)
+        ring.words[TAIL] = tail + len(data)
+        ledger.close_entry()
+        return len(data)
+
+    def _find_log(self) -> None:
+        """Open what the path leads to now: somebody may have renamed, deleted or truncated the file."""
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+            if there.st_ino == self._inode and self._descriptor >= 0:
+                self._size = there.st_size
+                return
+        except FileNotFoundError:
+            pass
+        self._close_log()
+        self._descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        here = os.fstat(self._descriptor)
+        self._inode, self._size = here.st_ino, here.st_size
+
+    def _settle(self, entry: Entry, mine: Ring) -> None:
+        """Finish the batch of a writer that died or failed between ledger and tail."""
+        self.counts.settled += 1
+        if entry.ring == mine.name:
+            self._roll_forward(entry, mine)
+            return
+        try:
+            ring = Ring.attach(os.path.join(self.spool, entry.ring))
+        except (OSError, BadRingError):
+            self._end_line()  # out of reach: its owner's next start may write the batch again
+            return
+        try:
+            self._roll_forward(entry, ring)
+        finally:
+            ring.close()
+
+    def _roll_forward(self, entry: Entry, ring: Ring) -> None:
+        if ring.words[TAIL] != entry.tail:  # it died after its tail moved: all is done
+            return
+        written = self._size - entry.offset
+        if not self._holds_start_of(entry, ring, written):
+            self._end_line()  # another hand changed the file; the batch will be written anew
+            return
+        self._write(ring.read(entry.tail + written, entry.length - written))
+        ring.words[TAIL] = entry.tail + entry.length
+
+    def _holds_start_of(self, entry: Entry, ring: Ring, written: int) -> bool:
+        """Whether the end of the file is the first *written* bytes of the batch."""
+        if self._inode != entry.inode or not 0 <= written <= entry.length:
+            return False
+        return os.pread(self._descriptor, written, entry.offset) == ring.read(entry.tail, written)
+
+    def _end_line(self) -> None:
+        if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
+            self.counts.torn += 1
+            self._write(b"\n")
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.write(self._descriptor, view)
+            self._size += count
+            view = view[count:]
+
+    def _try_to_rotate(self, ledger: Ledger) -> None:
+        if not _passed(self._rotate_from):
+            return
+        try:
+            number = (ledger.segment or last_segment_number(self.folder, self.stem)) + 1
+            ledger.segment = number  # first: after a kill a number may be left out, never given twice
+            os.rename(self.path, os.path.join(self.folder, segment_name(self.stem, number)))
+        except OSError:  # a file that grows is better than one that stops
+            self.counts.failed_rotations += 1
+            self._rotate_from = time.monotonic() + _ROTATE_AGAIN
+        else:
+            self.counts.rotations += 1
+            self._find_log()
+
+    def _close_log(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _passed(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline

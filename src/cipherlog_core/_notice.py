@@ -1,0 +1,44 @@
+"""Tell the operator something once, without ever hurting the program that is logged."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+__all__ = ["Notices"]
+
+
+class Notices:
+    """Messages to a package's own logger at WARNING, each kind once per process.
+
+    Never ``warnings.warn``: a host that runs with ``-W error`` would see it raised into its own call.
+    """
+
+    def __init__(self, logger: str) -> None:
+        self.logger = logging.getLogger(logger)
+        self._seen: set[str] = set()
+
+    def __call__(self, kind: str, message: str) -> None:
+        """Log *message* unless this *kind* was told before. Call it while no lock of ours is held."""
+        if self._first(kind):
+            try:
+                self.logger.warning("%s", message)
+            except Exception:  # noqa: BLE001  a host's own handler or filter may raise anything
+                self._to_stderr(message)
+
+    def from_sink(self, kind: str, message: str) -> None:
+        """Say it on stderr: what arises inside a log's sink must not be logged through that sink."""
+        if self._first(kind):
+            self._to_stderr(message)
+
+    def _first(self, kind: str) -> bool:
+        if kind in self._seen:
+            return False
+        self._seen.add(kind)
+        return True
+
+    def _to_stderr(self, message: str) -> None:
+        try:
+            sys.stderr.write(f"{self.logger.name}: {message}\n")
+        except Exception:  # noqa: BLE001  stderr may be closed, None or a broken pipe
+            return

@@ -1,0 +1,142 @@
+"""A ring of whole lines in a memory-mapped file, which outlives the death of its process.
+
+Layout: a header page of 8-byte words, then *size* bytes of lines. Offsets only grow; a byte stands at its offset
+modulo *size*. `HEAD` belongs to the process that owns the ring, `TAIL` to whoever holds the lock of the log file.
+Both are published by one aligned native store, `words[i] = n`: `struct.pack_into` stores byte by byte, so that a
+reader sees, and a kill leaves, half an offset. The owner holds a `flock` on the file for life: who can take the lock
+knows that the owner is dead.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from typing import Self
+
+from cipherlog_core._filesystem import allocate, open_regular, try_lock
+
+__all__ = ["BATCH", "HEAD", "HEADER", "TAIL", "BadRingError", "Ring"]
+
+HEADER = mmap.PAGESIZE
+BATCH = 1 << 16
+"""Bytes that are moved to the log at a time: longer writes hold the GIL for longer than an event loop likes."""
+
+_MAGIC, _SIZE, HEAD, TAIL = 0, 1, 8, 16  # words; head and tail each on a cache line of their own
+_MAGIC_VALUE = int.from_bytes(b"CLRING\x00\x01", "little")
+
+
+class BadRingError(Exception):
+    """A file that cannot be read as a ring."""
+
+
+class Ring:
+    """The mapping and its two offsets. `descriptor` is -1 for a ring in anonymous memory."""
+
+    def __init__(self, name: str, descriptor: int, size: int) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self.size = size
+        self.map = mmap.mmap(descriptor, HEADER + size)
+        self.words = memoryview(self.map).cast("Q")
+
+    @classmethod
+    def create(cls, folder: str, file_name: str, size: int) -> Self:
+        """A new ring of *size* bytes (a power of two) for the log *file_name*, locked by this process.
+
+        Raises `OSError` where *folder* cannot hold a mapping that never faults.
+        """
+        name = f"{file_name}.{os.getpid()}-{secrets.token_hex(6)}.ring"
+        hidden, path = os.path.join(folder, f".{name}"), os.path.join(folder, name)
+        descriptor = open_regular(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            try_lock(descriptor)
+            allocate(descriptor, hidden, HEADER + size)
+            ring = cls(name, descriptor, size)
+            ring._begin()
+            os.rename(hidden, path)  # so a scan never meets a ring that is unlocked or half made
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(hidden)
+            raise
+        return ring
+
+    @classmethod
+    def anonymous(cls, file_name: str, size: int) -> Self:
+        """A ring that dies with the process, for where no file can hold one."""
+        ring = cls(f"{file_name}.{os.getpid()}-{secrets.token_hex(6)}.memory", -1, size)
+        ring._begin()
+        return ring
+
+    @classmethod
+    def attach(cls, path: str) -> Self:
+        """The ring that another process made. Raises `BadRingError` if its header makes no sense."""
+        descriptor = open_regular(path, os.O_RDWR)
+        try:
+            return cls._checked(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def _checked(cls, path: str, descriptor: int) -> Self:
+        size = os.fstat(descriptor).st_size - HEADER
+        if size <= 0 or size & (size - 1):
+            raise BadRingError(f"{path}: {size + HEADER} bytes is no size of a ring")
+        ring = cls(os.path.basename(path), descriptor, size)
+        words = ring.words
+        if (words[_MAGIC], words[_SIZE]) == (_MAGIC_VALUE, size) and 0 <= words[HEAD] - words[TAIL] <= size:
+            return ring
+        ring._unmap()
+        raise BadRingError(f"{path}: the header is not that of a ring")
+
+    def _begin(self) -> None:
+        for page in range(0, HEADER + self.size, mmap.PAGESIZE):
+            self.map[page] = 0  # only a store makes the page present: the hot path must not wait for the kernel
+        self.words[_SIZE] = self.size
+        self.words[_MAGIC] = _MAGIC_VALUE
+
+    @property
+    def durable(self) -> bool:
+        """Whether the lines survive the death of the process."""
+        return self.descriptor >= 0
+
+    @property
+    def tail(self) -> int:
+        """Offset of the first byte that is not in the log yet."""
+        return self.words[TAIL]
+
+    @property
+    def pending(self) -> int:
+        """Bytes that are not in the log yet."""
+        return self.words[HEAD] - self.words[TAIL]
+
+    def read(self, offset: int, count: int) -> bytes:
+        """*count* bytes from *offset* on, over the end of the ring if need be."""
+        at = HEADER + offset % self.size
+        first = self.map[at : min(at + count, HEADER + self.size)]
+        rest = count - len(first)
+        return first + self.map[HEADER : HEADER + rest] if rest else first
+
+    def batch(self) -> tuple[int, bytes]:
+        """The tail, and the whole lines from it on: at most `BATCH` bytes, or one line."""
+        tail, count = self.words[TAIL], self.pending
+        data = self.read(tail, min(count, BATCH))
+        if count <= BATCH:
+            return tail, data
+        whole = data.rfind(b"\n") + 1
+        if not whole:
+            data = self.read(tail, count)
+            whole = data.find(b"\n") + 1 or count
+        return tail, data[:whole]
+
+    def close(self) -> None:
+        """Unmap and close, which ends the lock. Never unlocks: a fork's parent shares the lock."""
+        self._unmap()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def _unmap(self) -> None:
+        self.words.release()
+        self.map.close()

@@ -1,0 +1,276 @@
+"""The producers' side of one log: when `append` returns, its line is in the ring and outlives the process.
+
+This module is bent for speed and for safety. What looks odd has one of these reasons:
+
+- `locked()` and `sleep(0)` ahead of `with lock`: threads that queue in the kernel for so short a lock form a convoy,
+  2 to 5 times slower with 2 to 4 threads (benchmarks/emit.py, threads). And `with`, unlike `acquire` before `try`,
+  cannot be split by a signal handler that raises: no KeyboardInterrupt leaves the lock taken
+  (tests/faults/test_interrupts.py).
+- `_inside`, the threads that are in here: one that comes again (signal handler, `__del__`, a sink that logs) must take
+  no lock and wait for nothing. Its line goes aside, and the outer call moves it on before it returns.
+- `_soft`: one comparison tells the usual case from "half full: wake the writer", "full" and "no ring yet".
+- `_put` reads the mapping once: a fork in a signal handler may exchange it under the frame's feet in the child, and
+  a closed mapping is an error where the child's new one would be torn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from cipherlog_core._logfile import Counts, LogFile
+from cipherlog_core._ring import HEAD, HEADER, Ring
+
+__all__ = ["Spool"]
+
+_ASIDE = 4096  # lines of nested calls that may wait for their outer call
+_GIVE_UP = 10  # times the patience: the longest that a full ring holds a caller
+_NAP = 0.001
+_LAST_WRITE = 2.0  # seconds that a call may take to write its line itself
+
+_ident = threading.get_ident
+_sleep = time.sleep
+
+
+class _Tally:
+    """A counter that any thread may raise, in a nested call too: `next` on a count is one step."""
+
+    def __init__(self) -> None:
+        self._count = itertools.count()
+        self._reads = 0
+
+    def add(self) -> None:
+        next(self._count)
+
+    @property
+    def value(self) -> int:
+        value = next(self._count) - self._reads
+        self._reads += 1
+        return value
+
+
+class Spool:
+    """The ring of one log in this process. *open_* gives it one at the first `append` (see `attach`)."""
+
+    def __init__(self, stem: str, open_: Callable[[Spool], bool], wake: Callable[[], None]) -> None:
+        self.stem = stem
+        self.ring: Ring | None = None
+        self.log: LogFile | None = None
+        self._map: Any = None
+        self._words: Any = None
+        self.synchronous = False
+        """Whether each `append` also moves its line to the log, because no writer thread can."""
+        self._open = open_
+        self._wake = wake
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: fresh locks and counts, nothing of the parent's touched."""
+        self.accepted = self.errors = self._reported = 0
+        self.left = 0
+        """Records in rings that could not be emptied when they were detached."""
+        self.counts = Counts()
+        self._dropped = _Tally()
+        self._since, self._reason = 0.0, ""
+        self._lock = threading.Lock()
+        self._inside: set[int] = set()
+        self._aside: deque[bytes] = deque()
+        for resource in self.detach():
+            try:
+                if resource is not None:
+                    resource.close()
+            except (BufferError, OSError):
+                continue  # the fork came in the middle of its opening or closing
+
+    def attach(self, ring: Ring, log: LogFile, patience: float) -> None:
+        """Use *ring* from now on. *patience*: seconds without progress after which a full ring drops."""
+        with self._lock:
+            self._map, self._words = ring.map, ring.words
+            self._mask, self._end = ring.size - 1, HEADER + ring.size
+            self._patience, self._stalled_at = patience, -1
+            self.ring, self.log = ring, log
+            self._soft = ring.size // 2
+
+    def detach(self) -> tuple[Ring | None, LogFile | None]:
+        """Stop using the ring, which the caller closes; the next `append` opens another."""
+        with self._lock:
+            ring, log, self.ring, self.log = self.ring, self.log, None, None
+            self._map = self._words = None
+            self._head = self._soft = 0
+        return ring, log
+
+    def append(self, line: bytes | bytearray) -> bool:
+        """Put one whole line into the ring; False if it was dropped, which is counted."""
+        me = _ident()
+        inside = self._inside
+        if me in inside:
+            return self._put_aside(line)
+        try:
+            inside.add(me)
+            while self._lock.locked():
+                _sleep(0)
+            with self._lock:
+                kept = self._put(line)
+            if not kept:
+                kept = self._insist(line)
+            if self._aside:
+                self.move_aside()
+            return kept and (not self.synchronous or self.drain(time.monotonic() + _LAST_WRITE))
+        finally:
+            inside.discard(me)
+
+    def _put(self, line: bytes | bytearray) -> bool:
+        head, ring, words = self._head, self._map, self._words
+        count = len(line)
+        end = head + count
+        if end > self._soft and not self._has_room(end):
+            return False
+        at = HEADER + (head & self._mask)
+        beyond = at + count - self._end
+        if beyond <= 0:
+            ring[at : at + count] = line
+        else:
+            ring[at : self._end] = line[:-beyond]
+            ring[HEADER : HEADER + beyond] = line[-beyond:]
+        words[HEAD] = self._head = end  # publish
+        self.accepted += 1
+        return True
+
+    def _has_room(self, end: int) -> bool:
+        ring = self.ring
+        if ring is None:
+            return False
+        tail = ring.tail
+        self._soft = tail + ring.size // 2
+        if end > self._soft:
+            self._wake()
+        return end - tail <= ring.size
+
+    def _put_aside(self, line: bytes | bytearray) -> bool:
+        if len(self._aside) >= _ASIDE:
+            return self._drop("nested")
+        self._aside.append(bytes(line))
+        return True
+
+    def move_aside(self) -> None:
+        """Put the lines of nested calls into the ring."""
+        while self._aside:
+            line = self._aside.popleft()
+            with self._lock:
+                kept = self._put(line)
+            if not kept:
+                self._insist(line)
+
+    def _insist(self, line: bytes | bytearray) -> bool:
+        """There is no room: open the ring, or help the writer to make room; in the end drop the line."""
+        start = progress = time.monotonic()
+        commits = -1
+        while True:
+            if self.ring is None and not self._open(self):
+                return self._put_aside(line)
+            with self._lock:
+                if self._put(line):
+                    return True
+            if self._stalled():
+                return self._drop("full")
+            moved = self._help()
+            now, seen = time.monotonic(), self._commits()
+            if moved or seen != commits:
+                commits, progress = seen, now
+            if now - progress >= self._patience or now - start >= _GIVE_UP * self._patience:
+                self._stalled_at = self._tail()
+            elif not moved:
+                _sleep(_NAP)
+
+    def _stalled(self) -> bool:
+        """Whether a call has waited in vain since the last batch moved: then nobody waits again."""
+        return self._stalled_at == self._tail()
+
+    def _tail(self) -> int:
+        ring = self.ring
+        return -2 if ring is None else ring.tail
+
+    def _help(self) -> int:
+        """Move one batch here and now, if nobody else is at it."""
+        try:
+            return self.move(time.monotonic()) if self._patience else 0
+        except (OSError, ValueError):  # ValueError: the ring was closed by `stop` meanwhile
+            return 0
+
+    def _commits(self) -> int:
+        log = self.log
+        try:
+            return log.commits if log else 0
+        except OSError:
+            return 0
+
+    def _drop(self, reason: str) -> bool:
+        self._dropped.add()
+        self._since, self._reason = self._since or time.time(), self._reason or reason
+        return False
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were refused or lost since the process began."""
+        return self._dropped.value
+
+    def lose(self, count: int) -> None:
+        """Count lines that were accepted and will never be written."""
+        self.accepted -= count
+        for _ in range(count):
+            self._drop("lost")
+
+    def refuse(self) -> bool:
+        """Count an event of which no line could be made."""
+        return self._drop("error")
+
+    @property
+    def pending(self) -> int:
+        """Bytes in the ring that are not in the log yet."""
+        ring = self.ring
+        return ring.pending if ring else 0
+
+    def report_drops(self, describe: Callable[[int, float, str], bytes]) -> None:
+        """Put ``describe(count, since, reason)`` into the ring if lines were dropped and there is room."""
+        count = self.dropped - self._reported
+        if not count or self.ring is None:
+            return
+        line = describe(count, self._since, self._reason)
+        with self._lock:
+            if self._put(line):
+                self._reported += count
+                self._since, self._reason = 0.0, ""
+
+    def move(self, deadline: float | None = None) -> int:
+        """Move one batch to the log; see `LogFile.move`. An event that this gives rise to goes aside."""
+        me = _ident()
+        nested = me in self._inside
+        ring, log = self.ring, self.log
+        if ring is None or log is None:
+            return 0
+        try:
+            self._inside.add(me)
+            return log.move(ring, deadline)
+        except OSError:
+            self.errors += 1
+            raise
+        finally:
+            if not nested:
+                self._inside.discard(me)
+
+    def drain(self, deadline: float) -> bool:
+        """Move what is in the ring now; False if that failed or took longer than *deadline*."""
+        goal = self._head
+        while 0 <= self._tail() < goal:
+            try:
+                moved = self.move(deadline)
+            except (OSError, ValueError):
+                moved = 0
+                _sleep(_NAP)
+            if not moved and time.monotonic() >= deadline:
+                return False
+        return True
