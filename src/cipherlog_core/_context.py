@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from cipherlog_core._encode import encode, encode_text
 
@@ -27,14 +27,14 @@ class Context(NamedTuple):
     """What is bound. *pinned* ids come before those of *bound*; the rest is derived from the two."""
 
     bound: dict[str, object]
-    pinned: dict[str, object]
-    ids: tuple[object, ...]
+    pinned: dict[str, Any]
+    ids: tuple[Any, ...]
     ids_json: bytes
     fields: dict[str, object]
     fields_json: bytes
 
     @classmethod
-    def of(cls, bound: dict[str, object], pinned: dict[str, object]) -> Self:
+    def of(cls, bound: dict[str, object], pinned: dict[str, Any]) -> Self:
         """The context with what is derived from *bound* and *pinned*."""
         ids = tuple(pinned.get(key, bound.get(key)) for key in _IDS)
         fields = {key: value for key, value in bound.items() if key not in _IDS}

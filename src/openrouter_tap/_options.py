@@ -1,0 +1,61 @@
+"""What a tap may be told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from openrouter_tap._bridge import notice
+from openrouter_tap._event import CallEvent
+
+__all__ = ["Hosts", "TapOptions"]
+
+_OPENROUTER = "openrouter.ai"
+
+
+class TapOptions(Struct, frozen=True, kw_only=True):
+    """Options of one tap."""
+
+    hosts: tuple[str, ...] = ()
+    """Hosts to tap beside OpenRouter's: ``host`` or ``host:port``, ``*`` for all. Added to ``OPENROUTER_TAP_HOSTS``."""
+    on_event: Callable[[CallEvent], object] | None = None
+    """Called with each event after it was written. What it raises is noticed once and reaches no call."""
+
+
+class Hosts:
+    """The hosts whose calls are recorded; none where the environment switches every tap off."""
+
+    def __init__(self, more: Iterable[str]) -> None:
+        named = [*more, *os.environ.get("OPENROUTER_TAP_HOSTS", "").split(",")]
+        hosts = {_OPENROUTER, *(host.strip().lower() for host in named if host.strip())}
+        if _is_off():
+            hosts = set()
+        self.any_port = frozenset(host for host in hosts if not _port(host))
+        self._one_port = frozenset((host.rpartition(":")[0], _port(host)) for host in hosts if _port(host))
+        self._all = "*" in hosts
+        self.more = bool(self._one_port) or self._all
+        """Whether a host that is not in `any_port` may be one all the same."""
+
+    def __contains__(self, url: Any) -> bool:
+        host = url.host
+        return (
+            self._all or host in self.any_port or (host, url.port or _DEFAULT_PORTS.get(url.scheme)) in self._one_port
+        )
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _port(host: str) -> int | None:
+    port = host.rpartition(":")[2]
+    return int(port) if port.isdecimal() and ":" in host else None
+
+
+def _is_off() -> bool:
+    switch = os.environ.get("OPENROUTER_TAP", "").strip().lower()
+    if switch not in ("", "on", "off"):
+        notice("OPENROUTER_TAP", f"OPENROUTER_TAP={switch!r} is neither on nor off: the tap stays on.")
+    return switch == "off" or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"

@@ -1,0 +1,56 @@
+"""A reply that is JSON but not what the types say: take what is right, one fact at a time."""
+
+from __future__ import annotations
+
+import json
+import types
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Raw, Struct
+
+from openrouter_tap._parse.wire import Reply
+
+__all__ = ["read_loosely"]
+
+
+def read_loosely(body: bytes) -> Reply | None:
+    """The facts of *body*; None where it is no JSON object at all."""
+    try:
+        value = json.loads(body.decode("utf-8", "replace"))  # takes NaN, 1e999 and any integer, where others refuse
+    except (ValueError, RecursionError):
+        return None
+    return _struct(Reply, value) if isinstance(value, dict) else None
+
+
+def _struct(kind: Any, value: dict[str, Any]) -> Any:
+    facts = {field.name: _fact(field.type, value.get(field.encode_name)) for field in msgspec.structs.fields(kind)}
+    return kind(**{name: fact for name, fact in facts.items() if fact is not None})
+
+
+def _fact(kind: Any, value: Any) -> Any:
+    """*value* as *kind*; None if it is none."""
+    if value is None:
+        return None
+    if kind is Raw:
+        return Raw(json.dumps(value).encode())
+    if get_origin(kind) in (Union, types.UnionType):
+        facts = (_fact(option, value) for option in get_args(kind))
+        return next((fact for fact in facts if fact is not None), None)
+    if get_origin(kind) is list:
+        (item_kind,) = get_args(kind)
+        return (
+            [_struct(item_kind, item) for item in value if isinstance(item, dict)] if isinstance(value, list) else None
+        )
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return _struct(kind, value) if isinstance(value, dict) else None
+    return _scalar(kind, value)
+
+
+def _scalar(kind: Any, value: Any) -> Any:
+    if isinstance(value, str):
+        value = value[:256]
+    try:
+        return msgspec.convert(value, kind, strict=isinstance(value, bool))
+    except msgspec.ValidationError:
+        return None

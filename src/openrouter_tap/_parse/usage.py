@@ -1,0 +1,64 @@
+"""OpenRouter's `usage` object to tokens and money.
+
+The money rules: the total is ``usage.cost``, plus ``upstream_inference_cost`` only where ``is_byok`` is true (elsewhere
+that repeats the cost); the split is taken as it is reported and never forced to add up; a remainder is ``other``.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from openrouter_tap._event import Cost, Tokens
+from openrouter_tap._parse.wire import CostDetails, Details, Usage
+
+__all__ = ["NO_COST", "NO_TOKENS", "cost_of", "tokens_of"]
+
+NO_TOKENS = Tokens()
+NO_COST = Cost()
+
+_NO_DETAILS = Details()
+_NO_SPLIT = CostDetails()
+_NOISE = 1e-6  # relative: splits differ from the total by that much through rounding
+
+
+def tokens_of(usage: Usage) -> Tokens:
+    """The token counts of *usage*."""
+    prompt = usage.prompt_tokens_details or _NO_DETAILS
+    completion = usage.completion_tokens_details or _NO_DETAILS
+    return Tokens(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+        prompt.cached_tokens,
+        prompt.cache_write_tokens,
+        completion.reasoning_tokens,
+        _sum(prompt.audio_tokens, completion.audio_tokens),
+        _sum(prompt.image_tokens, completion.image_tokens),
+    )
+
+
+def cost_of(usage: Usage) -> Cost:
+    """The money of *usage*; without a cost the source is ``unknown``, whatever the split says."""
+    total = usage.cost
+    split = usage.cost_details or _NO_SPLIT
+    given = split.prompt_cost if split.prompt_cost is not None else split.input_cost
+    taken = split.completions_cost if split.completions_cost is not None else split.output_cost
+    if total is None:
+        return Cost(given, taken, None, None, split.cost, usage.is_byok, "unknown")
+    if usage.is_byok is True and split.cost is not None:
+        total = _exact(total, split.cost)
+    other = None
+    if given is not None and taken is not None and total - given - taken > total * _NOISE:
+        other = _exact(total, -given, -taken)
+    return Cost(given, taken, other, total, split.cost, usage.is_byok, "provider")
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+def _exact(*amounts: float) -> float:
+    """The sum of the amounts as they are written: adding floats would invent digits."""
+    return float(sum(Decimal(repr(amount)) for amount in amounts))

@@ -1,0 +1,110 @@
+"""Typed views of OpenRouter's JSON: what is not named here is skipped and never built.
+
+What does not fit a type (a count as text, a negative cost) raises a `ValidationError` here and is read again by
+`loose`, one fact at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+__all__ = [
+    "ABSENT",
+    "NULL",
+    "Asked",
+    "Choice",
+    "CostDetails",
+    "Details",
+    "Reply",
+    "Usage",
+    "decode_asked",
+    "decode_reply",
+]
+
+ABSENT = Raw()
+NULL = Raw(b"null")
+
+Count = Annotated[int, Meta(ge=0)]
+Money = Annotated[float, Meta(ge=0)]
+Text = Annotated[str, Meta(max_length=256)]
+
+
+class Details(Struct, gc=False):
+    """``prompt_tokens_details`` and ``completion_tokens_details``, and their kin of the other endpoints."""
+
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    image_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+
+
+class CostDetails(Struct, gc=False, rename=lambda name: f"upstream_inference_{name}"):
+    """``cost_details``; the split is called prompt and completions, or input and output on ``/responses``."""
+
+    cost: Money | None = None
+    prompt_cost: Money | None = None
+    completions_cost: Money | None = None
+    input_cost: Money | None = None
+    output_cost: Money | None = None
+
+
+class Usage(Struct, gc=False):
+    """``usage`` of any endpoint."""
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
+    cost: Money | None = None
+    is_byok: bool | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    cost_details: CostDetails | None = None
+
+
+class Choice(Struct, gc=False):
+    """One of ``choices``."""
+
+    finish_reason: Text | None = None
+    error: Raw = ABSENT
+
+
+class Reply(Struct, gc=False):
+    """A reply, or one event of a streamed reply."""
+
+    id: Text | None = None
+    provider: Text | None = None
+    model: Text | None = None
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    service_tier: Text | None = None
+    error: Raw = ABSENT
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, where this event says so."""
+        return self.choices[0].finish_reason if self.choices else None
+
+    @property
+    def failure(self) -> Raw | None:
+        """The error object inside the reply, or inside one of its choices."""
+        if self.error is not ABSENT and self.error != NULL:
+            return self.error
+        for choice in self.choices or ():
+            if choice.error is not ABSENT and choice.error != NULL:
+                return choice.error
+        return None
+
+
+class Asked(Struct, gc=False):
+    """What a request says of itself."""
+
+    model: Text | None = None
+    stream: bool | None = None
+
+
+decode_reply = msgspec.json.Decoder(Reply).decode
+decode_asked = msgspec.json.Decoder(Asked).decode
