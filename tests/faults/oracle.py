@@ -30,12 +30,12 @@ def read(folder: Path, stem: str = "app") -> Found:
     """What the files of the log *stem* hold."""
     found = Found()
     for path in segments(str(folder), stem):
-        for line in Path(path).read_bytes().splitlines(keepends=True):
+        *lines, rest = Path(path).read_bytes().split(b"\n")
+        found.torn += [rest] if rest else []
+        for line in lines:
             try:
-                record = json.loads(line)
-                found.events[record["fields"]["producer"], record["fields"]["seq"]] += 1
-                if not line.endswith(b"\n"):
-                    raise ValueError(line)
+                fields = json.loads(line)["fields"]
+                found.events[fields["producer"], fields["seq"]] += 1
             except (ValueError, KeyError, TypeError):
                 found.torn.append(line)
     return found

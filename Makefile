@@ -1,0 +1,44 @@
+# Two commands matter: `make demo` and `make test`. Both set up .venv when it is missing or out of date.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test lint types bench clean
+
+demo: .venv/.demo
+	$(BIN)/openrouter-tap demo
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+bench: .venv/.bench
+	$(BIN)/python -m benchmarks.emit
+	$(BIN)/python -m benchmarks.tap
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	@echo "Setting up .venv ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.x")'
+	@$(PYTHON) -m venv .venv
+
+.venv/.demo: .venv/bin/python pyproject.toml constraints.txt
+	@$(INSTALL) '.[all]'
+	@touch $@
+
+.venv/.dev: .venv/.demo
+	@$(INSTALL) '.[all,dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	@$(INSTALL) '.[all,dev,bench]'
+	@touch $@

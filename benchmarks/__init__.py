@@ -1,0 +1,1 @@
+"""What the project costs its callers, measured in place: ``python -m benchmarks.tap`` and ``python -m benchmarks.emit``."""

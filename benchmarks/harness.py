@@ -1,0 +1,161 @@
+"""The protocol of all benchmarks: blocks in random order, a control, differences within a round, tables.
+
+A variant runs one block at a time: many calls after each other, timed one by one and as a whole, the work it puts off
+included. Each round runs one block of each variant in an order drawn anew, so that the phases of a shared machine meet
+all alike. What one variant costs more than another is the difference within a round; the median of all rounds is
+quoted, with quartiles. A variant that runs twice, the control, shows how much of such a difference is noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.metadata
+import math
+import os
+import platform
+import random
+import secrets
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+__all__ = ["Added", "Block", "Options", "Series", "interleave", "publish", "spared_collector", "table", "verdict"]
+
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+_MICRO = 1000  # nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Calls of one variant; the fields in nanoseconds, the properties in microseconds a call."""
+
+    calls: list[int]
+    called: int
+    """From the first call until the last had returned."""
+    settled: int
+    """From the first call until the work that was put off was done too."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.calls) / _MICRO
+
+    @property
+    def whole(self) -> float:
+        """The share of one call in the whole block: nothing that was put off is left out."""
+        return self.settled / len(self.calls) / _MICRO
+
+
+class Series:
+    """The blocks of one variant in the order of the rounds, and figures over all their calls in microseconds."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self.blocks = list(blocks)
+        self._calls = sorted(call for block in self.blocks for call in block.calls)
+
+    def percentile(self, percent: float) -> float:
+        return self._calls[math.ceil(len(self._calls) * percent / 100) - 1] / _MICRO
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self._calls) / _MICRO
+
+    @property
+    def called_per_second(self) -> float:
+        return len(self._calls) / sum(block.called for block in self.blocks) * 1e9
+
+    @property
+    def settled_per_second(self) -> float:
+        return len(self._calls) / sum(block.settled for block in self.blocks) * 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What one series costs more than another in the same round: median and quartiles of the rounds."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def to(cls, base: Series, series: Series, figure: Callable[[Block], float]) -> Self:
+        """Compare *figure* of the blocks."""
+        pairs = zip(base.blocks, series.blocks, strict=True)
+        low, value, high = statistics.quantiles([figure(more) - figure(less) for less, more in pairs], n=4)
+        return cls(value, low, high)
+
+    def __str__(self) -> str:
+        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
+def interleave(variants: Mapping[str, Callable[[], Block]], rounds: int, draw: random.Random) -> dict[str, Series]:
+    """Run a block of each variant *rounds* times, after one round that does not count."""
+    blocks: dict[str, list[Block]] = {name: [] for name in variants}
+    for _ in range(rounds + 1):
+        for name in draw.sample(list(variants), len(variants)):
+            blocks[name].append(variants[name]())
+    return {name: Series(run[1:]) for name, run in blocks.items()}
+
+
+@contextmanager
+def spared_collector() -> Iterator[None]:
+    """Begin with nothing to collect, and hide from the collector what the benchmark itself holds ready."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+class Options:
+    """The command line of a benchmark, and its source of random order."""
+
+    def __init__(self, module: str, purpose: str, rounds: int) -> None:
+        parser = argparse.ArgumentParser(prog=f"python -m {module}", description=purpose)
+        parser.add_argument("--rounds", type=int, default=rounds, help="blocks of each variant (%(default)s)")
+        parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="of the blocks' order (random)")
+        parser.add_argument("--write", action="store_true", help="put the result into benchmarks/RESULTS.md")
+        given = parser.parse_args()
+        if given.rounds < 2:
+            parser.error("--rounds: quartiles need 2 at least")
+        self.module, self.rounds, self.seed, self.write = module, given.rounds, given.seed, given.write
+        self.draw = random.Random(given.seed)
+
+    def heading(self, *packages: str) -> str:
+        """What was run where: command, machine and versions."""
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+        return (
+            f"`python -m {self.module} --rounds {self.rounds} --seed {self.seed}`\n\n"
+            f"{os.cpu_count()} CPUs ({platform.machine()}), {platform.system()} {platform.release()}, "
+            f"{platform.python_implementation()} {platform.python_version()}, {versions}."
+        )
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Markdown; the first column is text and the others are figures."""
+    columns = list(head)
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, rule, *rows])
+
+
+def verdict(passed: bool) -> str:
+    return "PASS" if passed else "**FAIL**"
+
+
+def publish(section: str, paragraphs: Iterable[str], *, write: bool) -> None:
+    """Print the result, and put it between the marks of its *section* in RESULTS.md."""
+    text = "\n\n".join(paragraphs)
+    print(text)
+    if not write:
+        return
+    begin, end = f"<!-- {section}: begin -->\n", f"<!-- {section}: end -->"
+    page = _RESULTS.read_text(encoding="utf-8")
+    before, mark, rest = page.partition(begin)
+    _, other, after = rest.partition(end)
+    if not (mark and other):
+        raise SystemExit(f"{_RESULTS.name} has no marks for the section {section!r}")
+    _RESULTS.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")

@@ -1,0 +1,62 @@
+"""The models of the look-alike and the ways in which some of them misbehave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+__all__ = ["MODELS", "SCENARIOS", "Model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model for sale. Prices are US dollars per token."""
+
+    served_as: str
+    """What the reply calls it: often another name than the one asked for."""
+    provider: str
+    prompt_price: Decimal
+    completion_price: Decimal
+    cached_price: Decimal | None = None
+    """Price of a prompt token that was cached; None where nothing is cached."""
+    reasons: bool = False
+    is_byok: bool = False
+    """Whether the account's own provider key pays: the cost is 0, the provider's charge the real one."""
+    fails: str | None = None
+    """A key of `SCENARIOS`."""
+
+
+SCENARIOS = {
+    "rate-limited": "429 from upstream, before any token",
+    "no-credits": "402: the account is empty",
+    "overloaded": "503 with Retry-After",
+    "midstream-error": "an error event in a stream with status 200, or an error object in a JSON reply",
+    "cut-off": "the connection ends in the middle of the reply",
+    "not-json": "200 with an HTML page, as a proxy in between would send",
+    "no-cost": "usage without cost: the cost stays unknown",
+    "stalled": "a stream that says something and then nothing for a long time",
+}
+
+_USD = Decimal
+_SMALL = Model("openai/gpt-4o-mini", "OpenAI", _USD("0.00000015"), _USD("0.0000006"))
+_SONNET = Model(
+    "anthropic/claude-4.6-sonnet-20260217", "Anthropic", _USD("0.000003"), _USD("0.000015"), _USD("0.0000003")
+)
+_FLASH = Model(
+    "google/gemini-3-flash-preview-20251217", "Google", _USD("0.0000005"), _USD("0.000003"), _USD("0.00000005")
+)
+
+MODELS: dict[str, Model] = {
+    "openai/gpt-4o-mini": _SMALL,
+    "anthropic/claude-sonnet-4.6": _SONNET,
+    "google/gemini-3-flash-preview": _FLASH,
+    "deepseek/deepseek-r1": Model(
+        "deepseek/deepseek-r1", "Fireworks", _USD("0.0000005"), _USD("0.0000022"), reasons=True
+    ),
+    "mistralai/mistral-large-2512": Model(
+        "mistralai/mistral-large-2512", "Mistral", _USD("0.000002"), _USD("0.000006"), is_byok=True
+    ),
+    "meta-llama/llama-4-scout:free": Model("meta-llama/llama-4-scout:free", "Together", _USD(0), _USD(0)),
+    **{f"simulator/{name}": replace(_SMALL, fails=name) for name in SCENARIOS},
+}
+"""By the slug that a request names; the last ones stand for the `SCENARIOS`."""

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import cipherlog_core
+from cipherlog_core._rotation import segments
+from openrouter_tap import CallEvent
+from openrouter_tap._compat import LIBRARIES
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on what the shell happens to have set."""
+    for name in list(os.environ):
+        if name.startswith(("LOG_", "OPENROUTER_", "OTEL_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+class Logs:
+    """The log folder of a test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, stem: str = "openrouter-costs") -> list[dict[str, Any]]:
+        """The records of all files of the log, oldest first, when everything is written."""
+        assert cipherlog_core.flush()
+        lines = [line for path in segments(str(self.folder), stem) for line in Path(path).read_bytes().split(b"\n")]
+        return [json.loads(line) for line in lines if line]
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
+    """A folder that all logs of the test go to."""
+    monkeypatch.setenv("LOG_DIR", str(tmp_path / "logs"))
+    yield Logs(tmp_path / "logs")
+    assert cipherlog_core.stop()
+
+
+@pytest.fixture(params=LIBRARIES, ids=lambda library: library.__name__)
+def library(request: pytest.FixtureRequest) -> ModuleType:
+    """Either httpx or httpx2."""
+    return request.param
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def events() -> list[CallEvent]:
+    """For ``TapOptions(on_event=events.append)``."""
+    return []
