@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import gzip
 import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -21,9 +23,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-__all__ = ["Added", "Block", "Options", "Series", "interleave", "publish", "spared_collector", "table", "verdict"]
+__all__ = [
+    "Block",
+    "Options",
+    "Series",
+    "Spread",
+    "differences",
+    "interleave",
+    "met",
+    "must",
+    "publish",
+    "read_back",
+    "require",
+    "spared_collector",
+    "table",
+]
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 _MICRO = 1000  # nanoseconds
@@ -42,6 +58,11 @@ class Block:
     @property
     def median(self) -> float:
         return statistics.median(self.calls) / _MICRO
+
+    @property
+    def first(self) -> float:
+        """The first call, after the work of other variants: its code and data are in no cache."""
+        return self.calls[0] / _MICRO
 
     @property
     def whole(self) -> float:
@@ -73,22 +94,25 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """What one series costs more than another in the same round: median and quartiles of the rounds."""
+class Spread:
+    """Median and quartiles of one figure of each round."""
 
-    value: float
+    median: float
     low: float
     high: float
 
     @classmethod
-    def to(cls, base: Series, series: Series, figure: Callable[[Block], float]) -> Self:
-        """Compare *figure* of the blocks."""
-        pairs = zip(base.blocks, series.blocks, strict=True)
-        low, value, high = statistics.quantiles([figure(more) - figure(less) for less, more in pairs], n=4)
-        return cls(value, low, high)
+    def of(cls, figures: Iterable[float]) -> Self:
+        low, median, high = statistics.quantiles(figures, n=4, method="inclusive")
+        return cls(median, low, high)
 
-    def __str__(self) -> str:
-        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+    def __format__(self, spec: str) -> str:
+        return f"{self.median:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def differences(base: Series, series: Series, figure: Callable[[Block], float]) -> list[float]:
+    """What *series* costs more than *base*, round by round."""
+    return [figure(more) - figure(less) for less, more in zip(base.blocks, series.blocks, strict=True)]
 
 
 def interleave(variants: Mapping[str, Callable[[], Block]], rounds: int, draw: random.Random) -> dict[str, Series]:
@@ -135,6 +159,19 @@ class Options:
         )
 
 
+def read_back(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records in all logs of *folder*, rotated files included, and their bytes. Each line must be JSON."""
+    files = [path for path in folder.glob("*.jsonl*") if not path.with_name(f"{path.name}.gz").exists()]
+    data = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files]
+    return [json.loads(line) for text in data for line in text.splitlines()], sum(map(len, data))
+
+
+def require(fact: bool, claim: str) -> None:
+    """End the program if *fact* is not so: a variant that loses or skips work has no figures."""
+    if not fact:
+        raise SystemExit(f"The figures do not count. It is not so that {claim}.")
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Markdown; the first column is text and the others are figures."""
     columns = list(head)
@@ -142,8 +179,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [columns, rule, *rows])
 
 
-def verdict(passed: bool) -> str:
+def must(passed: bool) -> str:
     return "PASS" if passed else "**FAIL**"
+
+
+def met(aim: bool) -> str:
+    return "met" if aim else "missed"
 
 
 def publish(section: str, paragraphs: Iterable[str], *, write: bool) -> None:

@@ -38,7 +38,7 @@ def recover(folder: str) -> Recovered:
     spool = os.path.join(folder, SPOOL)
     try:
         names = sorted(os.listdir(spool))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return result
     for name in names:
         if match := _RING.fullmatch(name):

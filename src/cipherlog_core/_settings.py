@@ -80,12 +80,22 @@ def _size(text: str) -> int | str:
     return int(digits) * unit if digits.isdecimal() else text
 
 
-_PARSERS: dict[str, Callable[[str], int | str]] = {"level": level_name, "rotate_size": _size}
+def _count(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+_PARSERS: dict[str, Callable[[str], int | str]] = {
+    "level": level_name,
+    "dir": str,
+    "rotate_size": _size,
+    "queue_max": _count,
+    "queue_block_ms": _count,
+}
 
 
 def _from_text(field: FieldInfo, text: str) -> Any:
     try:
-        return msgspec.convert(_PARSERS.get(field.name, str)(text), field.type, strict=False)
+        return msgspec.convert(_PARSERS[field.name](text), field.type)
     except msgspec.ValidationError as error:
         name = _variable(field)
         notice(name, f"{name}={text!r} cannot be used ({error}): {field.default!r} is used instead.")

@@ -72,7 +72,7 @@ class Spool:
         """Begin anew in a forked child: fresh locks and counts, nothing of the parent's touched."""
         self.accepted = self.errors = self._reported = 0
         self.left = 0
-        """Records in rings that could not be emptied when they were detached."""
+        """Records that were in rings which could not be emptied when they were detached."""
         self.counts = Counts()
         self._dropped = _Tally()
         self._since, self._reason = 0.0, ""
@@ -220,7 +220,7 @@ class Spool:
 
     def lose(self, count: int) -> None:
         """Count lines that were accepted and will never be written."""
-        self.accepted -= count
+        self.left += count
         for _ in range(count):
             self._drop("lost")
 

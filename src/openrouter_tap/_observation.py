@@ -42,6 +42,7 @@ _RETRY_COUNT = b"x-stainless-retry-count"
 _RETRY_HEADERS = frozenset({_RETRY_COUNT})
 _NO_HEADERS: dict[bytes, bytes] = {}
 _NO_TAGS: dict[str, str] = {}
+_NO_TRACE = (None, None)
 NO_REPLY = Reply()
 _HTTP_ERROR = 400
 
@@ -61,7 +62,7 @@ class Observation:
     status: int | None = None
     streamed = False
     first_content: int | None = None
-    trace: tuple[str | None, str | None] = (None, None)
+    trace: tuple[str | None, str | None] = _NO_TRACE
     size = 0
     wire_size_known = True
     done = False
@@ -112,7 +113,7 @@ class Observation:
             return None
         body = request_body(self.request)
         asked = read_request(body) if body else NOTHING_ASKED
-        if outcome == "completed" and not sound:
+        if outcome == "completed" and not sound and self.status is not None and self.status < _HTTP_ERROR:
             outcome = "failed"
             notice("broken reply", f"a reply of {url.host} is cut or not JSON: what it lacks is null in its event.")
         elif outcome == "closed_early" and usage is not None and not self.streamed:
@@ -180,8 +181,9 @@ def trace_ids() -> tuple[str | None, str | None]:
     """Ids of the current OpenTelemetry span, where the program uses OpenTelemetry."""
     module = sys.modules.get("opentelemetry.trace")
     if module is None:
-        return None, None
-    context = module.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None, None
-    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+        return _NO_TRACE
+    try:
+        context = module.get_current_span().get_span_context()
+        return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else _NO_TRACE
+    except Exception:  # noqa: BLE001  half imported, or another version's
+        return _NO_TRACE

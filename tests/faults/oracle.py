@@ -7,35 +7,48 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cipherlog_core._rotation import segments
+from cipherlog_core.reading import segments
 
 
 @dataclass
-class Found:
-    """Events as (producer, seq) with their number of copies, and lines that are no records."""
+class Verdict:
+    """What is wrong with a log, compared with what was acknowledged; all empty when it is right."""
 
-    events: Counter[tuple[str, int]] = field(default_factory=Counter)
+    missing: set[tuple[str, int]] = field(default_factory=set)
+    doubled: set[tuple[str, int]] = field(default_factory=set)
+    invented: set[tuple[str, int]] = field(default_factory=set)
+    """More than the one event a producer that if it had returned would have been acknowledged next."""
     torn: list[bytes] = field(default_factory=list)
 
-    @property
-    def doubled(self) -> dict[tuple[str, int], int]:
-        return {event: count for event, count in self.events.items() if count > 1}
 
-    def missing(self, producer: str, acknowledged: int) -> set[int]:
-        """Sequence numbers below *acknowledged* that the log does not hold."""
-        return set(range(acknowledged)) - {seq for name, seq in self.events if name == producer}
+RIGHT = Verdict()
 
 
-def read(folder: Path, stem: str = "app") -> Found:
-    """What the files of the log *stem* hold."""
-    found = Found()
+def read(folder: Path, stem: str = "app") -> tuple[Counter[tuple[str, int]], list[bytes]]:
+    """The numbered events in a log, with their copies, and its lines that are no records."""
+    found: Counter[tuple[str, int]] = Counter()
+    torn = []
     for path in segments(str(folder), stem):
         *lines, rest = Path(path).read_bytes().split(b"\n")
-        found.torn += [rest] if rest else []
+        torn += [rest] if rest else []
         for line in lines:
             try:
-                fields = json.loads(line)["fields"]
-                found.events[fields["producer"], fields["seq"]] += 1
+                record = json.loads(line)
+                if record["event"] == "numbered":
+                    found[record["fields"]["producer"], record["fields"]["seq"]] += 1
             except (ValueError, KeyError, TypeError):
-                found.torn.append(line)
-    return found
+                torn.append(line)
+    return found, torn
+
+
+def judge(folder: Path, acknowledged: dict[str, int], stem: str = "app") -> Verdict:
+    """Compare the log with *acknowledged*: by producer, the number of events from 0 on that must be there."""
+    found, torn = read(folder, stem)
+    expected = {(producer, seq) for producer, count in acknowledged.items() for seq in range(count)}
+    published = set(acknowledged.items())
+    return Verdict(
+        expected - found.keys(),
+        {event for event, count in found.items() if count > 1},
+        found.keys() - expected - published,
+        torn,
+    )

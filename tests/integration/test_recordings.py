@@ -13,12 +13,12 @@ from typing import Any
 
 import anyio
 import pytest
+from conftest import Logs
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from conftest import Logs
 from openrouter_tap import TapOptions, TappedTransport, tag
 from openrouter_tap.simulator import running
 

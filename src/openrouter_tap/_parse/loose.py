@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 from typing import Any, Union, get_args, get_origin
 
@@ -13,14 +14,20 @@ from openrouter_tap._parse.wire import Reply
 
 __all__ = ["read_loosely"]
 
+_DIGITS = 20  # from which on an integer is no count
+
 
 def read_loosely(body: bytes) -> Reply | None:
     """The facts of *body*; None where it is no JSON object at all."""
     try:
-        value = json.loads(body.decode("utf-8", "replace"))  # takes NaN, 1e999 and any integer, where others refuse
+        value = json.loads(body.decode("utf-8", "replace"), parse_int=_integer)  # unlike others it takes NaN and 1e999
     except (ValueError, RecursionError):
         return None
     return _struct(Reply, value) if isinstance(value, dict) else None
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) < _DIGITS else float(digits)
 
 
 def _struct(kind: Any, value: dict[str, Any]) -> Any:
@@ -48,6 +55,8 @@ def _fact(kind: Any, value: Any) -> Any:
 
 
 def _scalar(kind: Any, value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, str):
         value = value[:256]
     try:

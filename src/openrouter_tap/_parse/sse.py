@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -76,19 +77,19 @@ class Kept:
         if parts and is_deflated(parts[0]):
             parts = self._inflated()
         reply = Reply()
-        _read(reply, _whole_lines(parts[-_FEW:]) if len(parts) > _FEW else b"".join(parts))
-        if reply.usage is None and (len(parts) > _FEW or self.gone):
+        _read(reply, b"".join(parts[-_FEW:]))
+        if reply.usage is None or reply.finish_reason is None:
             self._look_further(reply, b"".join(parts))
         if reply.id is None or reply.model is None:
-            for line in (self._head or b"".join(parts)[:_HEAD]).splitlines():
+            for line in _lines_backwards(self._head or b"".join(parts)[:_HEAD]):
                 _fill(reply, line)
         return reply
 
     def _look_further(self, reply: Reply, text: bytes) -> None:
         _read(reply, text)
-        at = text.rfind(b'"usage"')
-        if reply.usage is None and at >= 0:
-            _fill(reply, text[text.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0])
+        if reply.usage is None and (at := text.rfind(b'"usage"')) >= 0:
+            line = next(_lines_backwards(text[: text.find(b"\n", at)]))
+            _fill(reply, line)
         if reply.usage is None and self._usage:
             _fill(reply, self._usage)
 
@@ -97,16 +98,21 @@ class Kept:
         return inflated[0] if inflated else []
 
 
-def _whole_lines(parts: list[bytes]) -> bytes:
-    """*parts* without the end of a line whose beginning is not among them."""
-    text = b"".join(parts)
-    return text[text.find(b"\n") + 1 :]
+def _lines_backwards(text: bytes) -> Iterator[bytes]:
+    """The lines of *text*, the last one first; what comes before its first newline may be the end of a line."""
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    end = len(text)
+    while end >= 0:
+        start = text.rfind(b"\n", 0, end)
+        yield text[start + 1 : end]
+        end = start
 
 
 def _read(reply: Reply, text: bytes) -> None:
-    """Fill *reply* from the last events of *text*, backwards."""
+    """Fill *reply* from the last events of *text*, backwards, until usage and finish reason are known."""
     events = 0
-    for line in reversed(text.splitlines()):
+    for line in _lines_backwards(text):
         events += _fill(reply, line)
         if events == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
             return

@@ -27,7 +27,7 @@ __all__ = [
 ABSENT = Raw()
 NULL = Raw(b"null")
 
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 Money = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(max_length=256)]
 

@@ -25,9 +25,7 @@ def show(report: Report, console: Console) -> None:
 def _table(report: Report) -> Table:
     places = _places([row.cost for row in report.rows])
     total, *rows = ([row.model, *_cells(row, places)] for row in [report.total, *report.rows])
-    table = Table(
-        title=_title(report), box=box.SIMPLE_HEAD, show_footer=True, title_justify="left", padding=(0, 1, 0, 0)
-    )
+    table = Table(title=_title(report), box=box.SIMPLE_HEAD, show_footer=True, title_justify="left", padding=0)
     table.add_column("\nmodel", total[0], overflow="ellipsis", min_width=12)
     for heading, *cells in zip(_HEADINGS, *(row[1:] for row in [total, *rows]), strict=True):
         width = max(map(len, [*heading.split("\n"), *cells]))  # a narrow terminal cuts names, never numbers
@@ -44,7 +42,7 @@ _HEADINGS = [
     "\ncached",
     "\nout",
     "\ncost",
-    "cost\nunknown",
+    "cost\n?",
     "\nmedian",
     "\np95",
     "first\ntoken",
@@ -75,13 +73,13 @@ def _usd(cost: Decimal | None, places: int) -> str:
 def _title(report: Report) -> str:
     if report.since is None or report.until is None:
         return "OpenRouter calls: none"
-    return f"OpenRouter calls from {report.since[:19]} to {report.until[:19]} UTC; cost in US dollars, times in ms"
+    return f"OpenRouter calls from {report.since[:19]} to {report.until[:19]} UTC"
 
 
 def _notes(report: Report) -> list[str]:
-    notes = []
+    notes = ["Cost in US dollars, times in milliseconds."]
     if unknown := report.total.unknown_cost:
-        notes.append(f"The cost of {unknown:,} calls is unknown and in no sum.")
+        notes.append(f"Cost ?: the cost of {unknown:,} calls is unknown and in no sum.")
     if report.dropped:
         notes.append(f"{report.dropped:,} events were dropped, by the log's own account: the sums are too low.")
     if report.torn:

@@ -1,0 +1,124 @@
+"""What can be put on a client to know its calls: the tap, OpenTelemetry's instrumentation, a response hook."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+import cipherlog_core
+from benchmarks.clients import ClientKind
+from openrouter_tap import TappedTransport
+
+__all__ = ["Instrumented", "bare", "hooked", "tapped", "traced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instrumented:
+    """A client, and what belongs to its instrument."""
+
+    kind: ClientKind
+    client: Any
+    stub: Any
+    settle: Callable[[], object] = lambda: None
+    """Does the work that was put off."""
+    records: Callable[[], int] | None = None
+    """How many records the instrument has made so far."""
+    surroundings: Callable[[], AbstractContextManager[object]] = nullcontext
+    close: Callable[[], object] = lambda: None
+
+
+def bare(kind: ClientKind) -> Instrumented:
+    stub = kind.stub()
+    return Instrumented(kind, kind.client(stub), stub)
+
+
+def tapped(kind: ClientKind, *, beside: bool = False) -> Instrumented:
+    """The tap; *beside*: in a program that has imported OpenTelemetry, which the tap then asks for the trace's id."""
+    stub = kind.stub()
+    client = kind.client(TappedTransport(stub))
+    around = nullcontext if beside else _without_opentelemetry
+    return Instrumented(kind, client, stub, settle=cipherlog_core.flush, surroundings=around)
+
+
+@contextmanager
+def _without_opentelemetry() -> Iterator[None]:
+    """As in a program that never imported it."""
+    hidden = sys.modules["opentelemetry.trace"]
+    sys.modules["opentelemetry.trace"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules["opentelemetry.trace"] = hidden
+
+
+def traced(kind: ClientKind) -> Instrumented:
+    """OpenTelemetry's own instrumentation with its SDK, its default sampler (all calls) and its batch processor."""
+    stub = kind.stub()
+    client = kind.client(stub)
+    exporter = _Dropping()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    instrumentor = HTTPXClientInstrumentor if kind.library.__name__ == "httpx" else HTTPX2ClientInstrumentor
+    instrumentor.instrument_client(client, tracer_provider=provider)
+    return Instrumented(
+        kind, client, stub, provider.force_flush, records=lambda: exporter.spans, close=provider.shutdown
+    )
+
+
+class _Dropping(SpanExporter):
+    """Counts the spans; an exporter of use would also encode and send them."""
+
+    def __init__(self) -> None:
+        self.spans = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.spans += len(spans)
+        return SpanExportResult.SUCCESS
+
+
+def hooked(kind: ClientKind, path: Path, *, streamed: bool) -> Instrumented:
+    """A response hook that appends a line to *path*.
+
+    It reads a JSON reply; a stream it logs by its headers, because to read it would withhold it from the caller.
+    """
+
+    def append(response: Any) -> None:
+        reply = {} if streamed else response.json()
+        usage = reply.get("usage", {})
+        record = {
+            "ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "event": "openrouter_cost",
+            "provider": "openrouter",
+            "generation_id": response.headers["x-generation-id"],
+            "model": reply.get("model"),
+            "tokens": {name: usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total")},
+            "cost": usage.get("cost"),
+            "http_status": response.status_code,
+        }
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def on_response(response: Any) -> None:
+        if not streamed:
+            response.read()
+        append(response)
+
+    async def on_async_response(response: Any) -> None:
+        if not streamed:
+            await response.aread()
+        append(response)
+
+    stub = kind.stub()
+    hook = on_async_response if kind.run else on_response
+    client = kind.client(stub, event_hooks={"response": [hook]})
+    return Instrumented(kind, client, stub, records=lambda: path.read_bytes().count(b"\n"))

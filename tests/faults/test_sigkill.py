@@ -1,0 +1,94 @@
+"""What was acknowledged survives SIGKILL: once, and whole."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cipherlog_core._logfile import LogFile
+from cipherlog_core.reading import recover
+from oracle import RIGHT, Verdict, judge
+from processes import Producer, Producers
+
+SEED = 20261123
+MOMENTS = 30
+SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000"}  # so that the seams are met often
+
+
+def wait_until_busy(*running: Producer) -> None:
+    deadline = time.monotonic() + 30
+    while not all(producer.acknowledged for producer in running):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_a_process_killed_while_it_logs_flat_out(moment: int, tmp_path: Path) -> None:
+    """At a random moment, every other time with a second process on the same file that lives on for a while."""
+    rng = random.Random(SEED + moment)
+    print(f"seed {SEED + moment}")
+    producers = Producers(tmp_path / "logs", SMALL)
+    running = [producers.start(name) for name in ("a", "b")[: 1 + moment % 2]]
+    wait_until_busy(*running)
+    time.sleep(rng.random() * 0.3)
+    for producer in running:
+        producer.kill()
+        time.sleep(rng.random() * 0.05)
+
+    producers.recover()
+    acknowledged = {producer.name: producer.acknowledged for producer in running}
+    assert judge(producers.folder, acknowledged) == RIGHT
+
+
+def killed_at_call(number: int, how: str, folder: Path) -> tuple[int, int, Verdict]:
+    """Exit status, acknowledged events and verdict of a process that dies at its system call *number*."""
+    producers = Producers(folder / str(number) / "logs", {**SMALL, "LOG_ROTATE_SIZE": "30000"})
+    producers.folder.parent.mkdir()
+    producer = producers.start("a", 100, number, how)
+    status = producer.process.wait(60)
+    recover(str(producers.folder))
+    return status, producer.acknowledged, judge(producers.folder, {"a": producer.acknowledged})
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_a_process_killed_at_each_of_its_system_calls(how: str, tmp_path: Path) -> None:
+    """Opening, writing, rotating, closing: for N = 1, 2, 3 … the Nth call is the last, until a run meets no more."""
+    status, number = -signal.SIGKILL, 0
+    while status == -signal.SIGKILL:
+        number += 1
+        status, acknowledged, verdict = killed_at_call(number, how, tmp_path)
+        assert (number, verdict) == (number, RIGHT)
+
+    assert (status, acknowledged) == (0, 100)
+    assert number > 30
+
+
+def test_without_the_ledger_the_same_kills_do_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: a recovery that does not settle what was cut leaves doubled or torn lines."""
+    monkeypatch.setattr(LogFile, "_settle", lambda *_: None)
+    verdicts = [killed_at_call(number, "after", tmp_path)[2] for number in range(12, 30)]
+
+    assert any(verdict.doubled or verdict.torn for verdict in verdicts)
+    assert not any(verdict.missing for verdict in verdicts)
+
+
+def test_a_survivor_brings_in_what_a_killed_process_left(tmp_path: Path) -> None:
+    """Nobody has to start again: a living process on the same folder does it within seconds."""
+    producers = Producers(tmp_path / "logs", SMALL)
+    victim, survivor = producers.start("a"), producers.start("b")
+    wait_until_busy(victim, survivor)
+    victim.kill()
+    deadline = time.monotonic() + 20
+    spool = producers.folder / ".spool"
+    while len(list(spool.glob("*.ring"))) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    survivor.kill()
+    producers.recover()
+
+    acknowledged = {producer.name: producer.acknowledged for producer in (victim, survivor)}
+    assert judge(producers.folder, acknowledged) == RIGHT

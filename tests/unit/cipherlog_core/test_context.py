@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+
+from cipherlog_core import bind
+from cipherlog_core._context import CONTEXT, pin
+
+
+def bound() -> dict[str, object]:
+    return CONTEXT.get().bound
+
+
+def test_a_block_adds_and_takes_away() -> None:
+    """Blocks nest: the inner adds to the outer, and each ends its own."""
+    with bind(session_id="s", user="u"):
+        with bind(user="v", step=1):
+            assert bound() == {"session_id": "s", "user": "v", "step": 1}
+        assert bound() == {"session_id": "s", "user": "u"}
+    assert bound() == {}
+
+
+def test_without_a_block_it_holds_until_the_task_ends() -> None:
+    """A plain call binds for the rest of the task, and for no other."""
+
+    async def task() -> dict[str, object]:
+        bind(session_id="s")
+        await asyncio.sleep(0)
+        return bound()
+
+    async def main() -> list[dict[str, object]]:
+        return [await asyncio.create_task(task()), bound()]
+
+    assert asyncio.run(main()) == [{"session_id": "s"}, {}]
+
+
+def test_ids_go_to_the_head_and_the_rest_to_the_fields() -> None:
+    """The three ids are encoded apart from the other context."""
+    with bind(session_id="s", request_id=7, user="u"):
+        context = CONTEXT.get()
+
+        assert context.ids_json == b'"tool":null,"session_id":"s","request_id":"7"'
+        assert context.fields_json == b'{"user":"u"}'
+
+
+def test_pinned_ids_come_before_bound_ones() -> None:
+    """What `pin` says holds, though `bind` is called later and deeper."""
+    with pin(session_id="pinned"), bind(session_id="bound", tool="t"):
+        assert CONTEXT.get().ids == ("t", "pinned", None)
+
+
+def test_ending_in_another_context_is_harmless() -> None:
+    """A generator that is closed by another task neither raises nor disturbs what is bound there."""
+
+    def generator() -> object:
+        with bind(session_id="s"):
+            yield
+
+    steps = generator()
+    contextvars.copy_context().run(next, steps)
+    with bind(session_id="here"):
+        steps.close()
+
+        assert bound() == {"session_id": "here"}

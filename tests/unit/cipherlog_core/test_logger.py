@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from conftest import Logs
+
+import cipherlog_core
+from cipherlog_core import Settings, bind
+
+KEYS = [
+    "schema",
+    "id",
+    "ts",
+    "level",
+    "logger",
+    "event",
+    "pid",
+    "thread",
+    "server",
+    "tool",
+    "session_id",
+    "request_id",
+    "fields",
+]
+
+
+class Fact(msgspec.Struct):
+    name: str
+    size: int | None = None
+
+
+@pytest.fixture(autouse=True)
+def fresh_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
+
+
+def test_every_record_has_every_key(logs: Logs) -> None:
+    """The keys of the schema, with null for what is not known."""
+    before = datetime.now(UTC)
+    assert cipherlog_core.start("app").event("hello", a=1)
+
+    (record,) = logs.read("app")
+    assert sorted(record) == sorted(KEYS)
+    ts = record.pop("ts")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", ts)
+    assert before <= datetime.fromisoformat(ts) <= datetime.now(UTC)
+    assert re.fullmatch(r"[0-9a-f]{32}", record.pop("id"))
+    assert record.pop("server") is not None
+    assert record == {
+        "schema": 1,
+        "level": "INFO",
+        "logger": "app",
+        "event": "hello",
+        "pid": os.getpid(),
+        "thread": "MainThread",
+        "tool": None,
+        "session_id": None,
+        "request_id": None,
+        "fields": {"a": 1},
+    }
+
+
+def test_ids_are_unique_and_sortable(logs: Logs) -> None:
+    """Over threads too; within a thread they sort as they were made."""
+    logger = cipherlog_core.start("app")
+    threads = [threading.Thread(target=lambda: [logger.event("x") for _ in range(500)]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    records = logs.read("app")
+    assert len({record["id"] for record in records}) == 1500
+    for name in {record["thread"] for record in records}:
+        ids = [record["id"] for record in records if record["thread"] == name]
+        assert ids == sorted(ids)
+
+
+def test_the_name_of_a_thread_is_the_current_one(logs: Logs) -> None:
+    """A thread that is renamed is logged under its new name."""
+    logger = cipherlog_core.start("app")
+
+    def work() -> None:
+        logger.event("one")
+        threading.current_thread().name = 'b "quoted"'
+        logger.event("two")
+
+    thread = threading.Thread(target=work, name="a")
+    thread.start()
+    thread.join()
+
+    assert [record["thread"] for record in logs.read("app")] == ["a", 'b "quoted"']
+
+
+def test_context_and_keywords(logs: Logs) -> None:
+    """Ids fill the head, other context goes to the fields, and explicit keywords win."""
+    logger = cipherlog_core.start("app")
+    with bind(session_id="s", tool="t", user="u", step=1):
+        logger.event("a", step=2)
+        logger.event("b", session_id="mine", request_id="r")
+        logger.event("c", other=3)
+
+    found = [(r["session_id"], r["tool"], r["request_id"], r["fields"]) for r in logs.read("app")]
+    assert found == [
+        ("s", "t", None, {"user": "u", "step": 2}),
+        ("mine", "t", "r", {"user": "u", "step": 1}),
+        ("s", "t", None, {"user": "u", "step": 1, "other": 3}),
+    ]
+
+
+def test_a_field_may_have_the_name_of_a_parameter(logs: Logs) -> None:
+    """Through *fields*, whose names are free."""
+    cipherlog_core.start("app").event("x", level="ERROR", a=1, fields={"level": 3, "session_id": "f"})
+
+    (record,) = logs.read("app")
+    assert (record["level"], record["session_id"]) == ("ERROR", None)
+    assert record["fields"] == {"a": 1, "level": 3, "session_id": "f"}
+
+
+@pytest.mark.parametrize(("level", "name"), [("warn", "WARNING"), (40, "ERROR"), ("critical", "CRITICAL")])
+def test_levels_in_other_spellings(level: object, name: str, logs: Logs) -> None:
+    """Whatever `logging` understands."""
+    cipherlog_core.start("app").event("x", level=level)
+
+    assert [record["level"] for record in logs.read("app")] == [name]
+
+
+def test_an_unknown_level_is_info_and_told(logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
+    """The event is not lost for a typing error."""
+    logger = cipherlog_core.start("app")
+    assert [logger.event("x", level="loud"), logger.event("x", level="loud")] == [True, True]
+
+    assert [record["level"] for record in logs.read("app")] == ["INFO", "INFO"]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_below_the_level_nothing_is_written(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``LOG_LEVEL`` filters `Logger.event` and never typed events."""
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+    logger = cipherlog_core.start("app")
+    channel = cipherlog_core.channel("app", Fact, event="fact")
+    assert [logger.event("x", level=level) for level in ("WARNING", "ERROR")] == [False, True]
+    assert channel.emit(Fact("n"))
+
+    assert [record["event"] for record in logs.read("app")] == ["x", "fact"]
+    assert cipherlog_core.stats().files["app.jsonl"].dropped == 0
+
+
+def test_typed_events_take_only_the_ids_from_the_context(logs: Logs) -> None:
+    """The struct is the fields; ids default to the context, and None is null."""
+    channel = cipherlog_core.channel("facts", Fact, event="fact", logger="tests")
+    with bind(session_id="s", user="u"):
+        assert channel.emit(Fact("a", 1))
+        assert channel.emit(Fact("b"), session_id=None, tool="t")
+
+    records = logs.read("facts")
+    assert [(r["event"], r["logger"], r["session_id"], r["tool"], r["fields"]) for r in records] == [
+        ("fact", "tests", "s", None, {"name": "a", "size": 1}),
+        ("fact", "tests", None, "t", {"name": "b", "size": None}),
+    ]
+
+
+def test_a_struct_that_cannot_be_encoded_is_written_all_the_same(logs: Logs) -> None:
+    """A lone surrogate, a complex number: the line is valid and the event there."""
+    channel = cipherlog_core.channel("facts", Fact)
+    assert channel.emit(Fact("\ud800"))
+    assert channel.emit(Fact("n", 1j))
+
+    assert [r["fields"] for r in logs.read("facts")] == [
+        {"name": "\\ud800", "size": None},
+        {"name": "n", "size": "1j"},
+    ]
+
+
+def test_no_line_is_longer_than_256_kib(logs: Logs) -> None:
+    """Long texts are cut and marked; the record keeps its keys."""
+    logger = cipherlog_core.start("app")
+    channel = cipherlog_core.channel("facts", Fact)
+    logger.event("x" * 5000, session_id="s" * 5000, text="y" * 300_000, short="z")
+    channel.emit(Fact("y" * 300_000, 7))
+
+    (record,), (fact,) = logs.read("app"), logs.read("facts")
+    assert [len(record["event"]), len(record["session_id"]), record["fields"]["short"]] == [1024, 1024, "z"]
+    assert record["fields"]["text"].endswith("…[234464 characters cut]")
+    assert fact["fields"] == {"name": "y" * 65536 + "…[234464 characters cut]", "size": 7}
+    for path in logs.folder.glob("*.jsonl"):
+        assert all(len(line) <= 1 << 18 for line in path.read_bytes().splitlines(keepends=True))
+
+
+def test_what_cannot_be_logged_is_counted_and_told(logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault inside the logger never reaches the caller."""
+    logger = cipherlog_core.start("app")
+    assert not logger.event("x", fields=7)
+
+    assert cipherlog_core.stats().files["app.jsonl"].dropped == 1
+    assert "could not be logged" in caplog.text
+    logger.event("y")
+    assert logs.read("app")[-1]["event"] in ("y", "records_dropped")
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("my server/1", "my_server_1"),
+        ("../up", "server-.._up"),
+        ("", "server"),
+        ("openrouter-costs", "server-openrouter-costs"),
+        ("x" * 60, "x" * 48),
+        ("line\nbreak", "line_break"),
+    ],
+)
+def test_a_bad_server_name_is_replaced_and_told(
+    given: str, used: str, logs: Logs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program starts and logs; a notice names the file."""
+    assert cipherlog_core.start(given).event("x")
+
+    assert [record["event"] for record in logs.read(used)] == ["x"]
+    assert f"{used}.jsonl" in caplog.text
+
+
+def test_settings_in_code_win_over_the_environment(logs: Logs) -> None:
+    """And a second start of a name gives the same logger."""
+    settings = Settings.from_env(level="DEBUG", dir=str(logs.folder / "other"))
+    logger = cipherlog_core.start("app", settings=settings)
+    assert cipherlog_core.start("app") is logger
+    assert logger.event("x", level="DEBUG")
+    assert cipherlog_core.stop()
+
+    (line,) = (logs.folder / "other" / "app.jsonl").read_text().splitlines()
+    assert json.loads(line)["level"] == "DEBUG"
+    cipherlog_core.start("app")  # so that the next test has the environment's again

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import Logs
+
+import cipherlog_core
+
+
+@pytest.fixture(autouse=True)
+def fresh_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
+
+
+def run(code: str, folder: Path) -> str:
+    """What a fresh interpreter prints, with the log folder *folder* and every warning an error."""
+    environment = {**os.environ, "LOG_DIR": str(folder)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout + done.stderr
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    """No thread, no file, no folder before the first event."""
+    code = "import threading, openrouter_tap, cipherlog_core; print(threading.active_count())"
+
+    assert run(code, tmp_path / "logs") == "1\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_logged_at_the_end_is_written(tmp_path: Path) -> None:
+    """Without any stop: at exit, in exit handlers before and after ours, and by threads that still run."""
+    code = """
+import atexit, threading, time, cipherlog_core
+early = lambda: logger.event("registered before")
+atexit.register(early)
+logger = cipherlog_core.start("app")
+atexit.register(lambda: logger.event("registered after"))
+threading.Thread(target=lambda: (time.sleep(0.1), logger.event("thread"))).start()
+logger.event("main")
+"""
+    assert run(code, tmp_path) == ""
+    lines = (tmp_path / "app.jsonl").read_text().splitlines()
+    events = [line.partition('"event":"')[2].partition('"')[0] for line in lines]
+    assert events == ["main", "thread", "registered after", "registered before"]
+    assert [path.name for path in (tmp_path / ".spool").iterdir()] == ["app.jsonl.lock"]
+
+
+def test_os_exit_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+    """A process that ends without ceremony loses nothing that was acknowledged."""
+    code = """
+import os, cipherlog_core
+logger = cipherlog_core.start("app")
+for number in range(1000):
+    assert logger.event("x", number=number)
+os._exit(0)
+"""
+    run(code, tmp_path)
+    recovered = run("import cipherlog_core as c; c.start('other'); print(c.stats().recovered)", tmp_path)
+
+    lines = (tmp_path / "app.jsonl").read_text().splitlines()
+    assert len(lines) == 1000
+    assert 0 <= int(recovered) <= 1000
+
+
+def test_an_event_after_stop_starts_it_again(logs: Logs) -> None:
+    """Stop is no end: twice, and with events after it."""
+    logger = cipherlog_core.start("app")
+    logger.event("one")
+    assert cipherlog_core.stop()
+    assert cipherlog_core.stop()
+    assert "cipherlog-writer" not in {thread.name for thread in threading.enumerate()}
+    assert logger.event("two")
+
+    assert [record["event"] for record in logs.read("app")] == ["one", "two"]
+
+
+def test_stats_in_all_and_per_file(logs: Logs) -> None:
+    """What is accepted is written or waits; sums are over the files."""
+    before = cipherlog_core.stats()
+    one, two = cipherlog_core.start("one"), cipherlog_core.start("two")
+    for _ in range(5):
+        one.event("x")
+        two.event("x")
+        two.event("x")
+    assert cipherlog_core.flush()
+
+    stats = cipherlog_core.stats()
+    file = stats.files["two.jsonl"]
+    assert (file.accepted, file.written, file.dropped, file.pending_bytes, file.durable) == (10, 10, 0, 0, True)
+    assert stats.written - before.written == 15
+    assert stats.durable
+
+
+def test_the_folder_is_absolute_from_the_first_event_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs
+) -> None:
+    """A program that changes its working directory goes on in the same files."""
+    monkeypatch.setenv("LOG_DIR", "relative")
+    monkeypatch.chdir(tmp_path)
+    logger = cipherlog_core.start("app")
+    logger.event("one")
+    monkeypatch.chdir("/")
+    logger.event("two")
+    cipherlog_core.start("other").event("three")
+    assert cipherlog_core.stop()
+
+    assert (tmp_path / "relative" / "app.jsonl").read_text().count("\n") == 2
+    assert (tmp_path / "relative" / "other.jsonl").read_text().count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events are taken into memory, and written as soon as the folder can be made."""
+    (tmp_path / "in the way").write_text("")
+    monkeypatch.setenv("LOG_DIR", str(tmp_path / "in the way" / "logs"))
+    logger = cipherlog_core.start("waiting")
+    assert [logger.event("x") for _ in range(3)] == [True] * 3
+
+    assert not cipherlog_core.stats().durable
+    assert not cipherlog_core.flush(0.1)
+    assert [record.name for record in caplog.records] == ["cipherlog_core"]
+    assert "in the way" in caplog.text
+    (tmp_path / "in the way").unlink()
+    assert cipherlog_core.flush()
+    assert (tmp_path / "in the way" / "logs" / "waiting.jsonl").read_text().count("\n") == 3
+    assert cipherlog_core.stop()
+
+
+def test_what_never_could_be_written_is_counted_as_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stop with a folder that does not come loses what was in memory, and says so."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOG_DIR", str(tmp_path / "file"))
+    logger = cipherlog_core.start("lost")
+    for _ in range(3):
+        logger.event("x")
+
+    assert not cipherlog_core.stop(0.1)
+    file = cipherlog_core.stats().files["lost.jsonl"]
+    assert (file.accepted, file.written, file.dropped) == (3, 0, 3)
+    assert "3 events of lost could not be written: they are lost" in capfd.readouterr().err
+
+
+def test_a_read_of_another_process_sees_the_events_soon(logs: Logs) -> None:
+    """Nobody has to flush: the writer thread does it."""
+    cipherlog_core.start("app").event("x")
+    reader = "import sys, time; p = sys.argv[1]\nfor _ in range(500):\n  time.sleep(0.01)\n  if open(p).read(): break"
+    path = logs.folder / "app.jsonl"
+    for _ in range(500):
+        if path.exists():
+            break
+        threading.Event().wait(0.01)
+
+    subprocess.run([sys.executable, "-c", reader, str(path)], check=True, timeout=30)
+    assert path.read_text().count("\n") == 1
+
+
+def test_rotation_by_size(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``LOG_ROTATE_SIZE`` holds for each file, and no event is lost at the seam."""
+    monkeypatch.setenv("LOG_ROTATE_SIZE", "64KB")
+    logger = cipherlog_core.start("app")
+    for number in range(2000):
+        logger.event("x", number=number, text="y" * 200)
+        if not number % 100:
+            cipherlog_core.flush()
+
+    records = logs.read("app")
+    assert [record["fields"]["number"] for record in records] == list(range(2000))
+    sizes = [path.stat().st_size for path in logs.folder.glob("app-*.jsonl")]
+    assert len(sizes) >= 8
+    assert max(sizes) <= 64 << 10
+    assert cipherlog_core.stats().files["app.jsonl"].rotations >= len(sizes)

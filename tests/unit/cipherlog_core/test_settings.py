@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from cipherlog_core import Settings
+
+
+@pytest.fixture(autouse=True)
+def fresh_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
+
+
+def test_defaults() -> None:
+    """An empty environment gives the documented defaults."""
+    expected = Settings(level="INFO", dir="logs", rotate_size=10_485_760, queue_max=8192, queue_block_ms=200)
+
+    assert Settings.from_env({}) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("LOG_LEVEL", "debug", "level", "DEBUG"),
+        ("LOG_LEVEL", "warn", "level", "WARNING"),
+        ("LOG_LEVEL", "30", "level", "WARNING"),
+        ("LOG_DIR", "/var/log/app", "dir", "/var/log/app"),
+        ("LOG_ROTATE_SIZE", "65536", "rotate_size", 65536),
+        ("LOG_ROTATE_SIZE", "10MB", "rotate_size", 10_485_760),
+        ("LOG_ROTATE_SIZE", "64 KiB", "rotate_size", 65536),
+        ("LOG_ROTATE_SIZE", "1g", "rotate_size", 1 << 30),
+        ("LOG_ROTATE_SIZE", "0", "rotate_size", 0),
+        ("LOG_QUEUE_MAX", " 100 ", "queue_max", 100),
+        ("LOG_QUEUE_BLOCK_MS", "0", "queue_block_ms", 0),
+    ],
+)
+def test_environment(variable: str, text: str, field: str, value: object) -> None:
+    """Each variable sets the field of its name."""
+    assert getattr(Settings.from_env({variable: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("LOG_LEVEL", "loud"),
+        ("LOG_ROTATE_SIZE", "-1"),
+        ("LOG_ROTATE_SIZE", "1e3"),
+        ("LOG_ROTATE_SIZE", "MB"),
+        ("LOG_ROTATE_SIZE", "9" * 30),
+        ("LOG_QUEUE_MAX", "0"),
+        ("LOG_QUEUE_MAX", "many"),
+        ("LOG_QUEUE_BLOCK_MS", "0.5"),
+    ],
+)
+def test_a_bad_value_is_told_once_and_the_default_used(
+    variable: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Garbage in the environment never raises: one notice that names variable, value and default."""
+    settings = [Settings.from_env({variable: text}) for _ in range(2)]
+
+    assert settings == [Settings(), Settings()]
+    (record,) = caplog.records
+    default = getattr(Settings(), variable.removeprefix("LOG_").lower())
+    assert (record.name, record.levelno) == ("cipherlog_core", logging.WARNING)
+    assert all(part in record.getMessage() for part in (variable, repr(text), repr(default)))
+
+
+def test_an_empty_value_is_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    """A variable that is set to nothing means its default, without a notice."""
+    assert Settings.from_env({"LOG_LEVEL": "", "LOG_ROTATE_SIZE": "  "}) == Settings()
+    assert not caplog.records
+
+
+def test_what_code_passes_wins() -> None:
+    """Arguments come before the environment."""
+    assert Settings.from_env({"LOG_LEVEL": "ERROR"}, level="DEBUG").level == "DEBUG"
+
+
+@pytest.mark.parametrize(("field", "value"), [("level", "loud"), ("rotate_size", -1), ("queue_max", "8"), ("dir", "")])
+def test_a_bad_argument_raises_and_names_the_field(field: str, value: object) -> None:
+    """Code that passes nonsense is told at once, and where."""
+    with pytest.raises(ValueError, match=f"Settings.{field}: "):
+        Settings(**{field: value})
