@@ -7,7 +7,7 @@ events by ``client.stream`` and ``aiter_raw`` or ``iter_raw``: the leanest ways,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -50,7 +50,7 @@ def _async_stub(library: Any) -> Any:
         def __init__(self, chunks: list[bytes]) -> None:
             self.chunks = chunks
 
-        async def __aiter__(self):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             for chunk in self.chunks:
                 yield chunk
 
@@ -66,7 +66,7 @@ def _sync_stub(library: Any) -> Any:
         def __init__(self, chunks: list[bytes]) -> None:
             self.chunks = chunks
 
-        def __iter__(self):
+        def __iter__(self) -> Iterator[bytes]:
             yield from self.chunks
 
     class Stub(library.BaseTransport):

@@ -12,7 +12,6 @@ import argparse
 import gc
 import gzip
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -24,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import msgspec
 
 __all__ = [
     "Block",
@@ -163,13 +164,16 @@ def read_back(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """The records in all logs of *folder*, rotated files included, and their bytes. Each line must be JSON."""
     files = [path for path in folder.glob("*.jsonl*") if not path.with_name(f"{path.name}.gz").exists()]
     data = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files]
-    return [json.loads(line) for text in data for line in text.splitlines()], sum(map(len, data))
+    try:
+        return [msgspec.json.decode(line) for text in data for line in text.splitlines()], sum(map(len, data))
+    except msgspec.DecodeError as error:
+        raise SystemExit(f"The figures do not count: a line is no JSON ({error}).") from None
 
 
-def require(fact: bool, claim: str) -> None:
+def require(fact: bool, otherwise: str) -> None:
     """End the program if *fact* is not so: a variant that loses or skips work has no figures."""
     if not fact:
-        raise SystemExit(f"The figures do not count. It is not so that {claim}.")
+        raise SystemExit(f"The figures do not count: {otherwise}.")
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -31,8 +31,8 @@ class Instrumented:
     stub: Any
     settle: Callable[[], object] = lambda: None
     """Does the work that was put off."""
-    records: Callable[[], int] | None = None
-    """How many records the instrument has made so far."""
+    records: Callable[[], int] = lambda: 0
+    """How many records a rival has made so far."""
     surroundings: Callable[[], AbstractContextManager[object]] = nullcontext
     close: Callable[[], object] = lambda: None
 

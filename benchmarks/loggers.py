@@ -46,7 +46,7 @@ def ours(folder: Path) -> Iterator[Emit]:
     """`cipherlog_core.Logger.event`."""
     log = cipherlog_core.start("bench", settings=cipherlog_core.Settings(dir=str(folder)))
 
-    def emit(fields: dict[str, object]) -> None:
+    def emit(fields: dict[str, Any]) -> None:
         log.event("tool_call", **fields)
 
     try:
@@ -100,6 +100,7 @@ class _JsonFormatter(logging.Formatter):
         self._numbers = itertools.count()
 
     def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = record.__dict__["fields"]
         line = {
             "schema": 1,
             "id": f"{record.created:.6f}-{next(self._numbers):016x}",
@@ -112,7 +113,7 @@ class _JsonFormatter(logging.Formatter):
             "thread": record.threadName,
             "tool": None,
             "session_id": None,
-            "request_id": record.fields.get("generation_id"),
-            "fields": record.fields,
+            "request_id": fields.get("generation_id"),
+            "fields": fields,
         }
         return json.dumps(line, separators=(",", ":"))

@@ -150,19 +150,19 @@ def _logging_to(folder: str) -> Iterator[None]:
 
 
 def _check_taps(folder: Path, sent: list[str], *, streamed: bool) -> None:
-    require(cipherlog_core.flush(), "the log could be flushed")
-    require(cipherlog_core.stats().dropped == 0, "no record was dropped")
+    require(cipherlog_core.flush(), "the log could not be flushed")
+    require(cipherlog_core.stats().dropped == 0, "records were dropped")
     events = [record["fields"] for record in read_back(folder)[0]]
-    require(len(events) == len(sent), f"{len(sent)} calls left as many lines, but {len(events)}")
-    require({event["generation_id"] for event in events} == set(sent), "each call left its line")
+    require(len(events) == len(sent), f"{len(sent)} calls left {len(events)} lines")
+    require({event["generation_id"] for event in events} == set(sent), "some lines are of no call")
     facts = {(event["cost"]["total"], event["outcome"], event["streamed"]) for event in events}
-    require(facts == {(COST, "completed", streamed)}, f"each line has the cost and outcome of its call, but {facts}")
+    require(facts == {(COST, "completed", streamed)}, f"costs and outcomes are {facts}")
 
 
 def _check_rival(name: str, variant: Variant) -> None:
     records = variant.instrumented.records()
     variant.instrumented.close()
-    require(records == len(variant.sent), f"{name} made a record of each of {len(variant.sent)} calls, but {records}")
+    require(records == len(variant.sent), f"{name} made {records} records of {len(variant.sent)} calls")
 
 
 def main() -> None:
@@ -173,13 +173,21 @@ def main() -> None:
         replies = [_compare(kind, options, streamed=False) for kind in kinds]
         streams = [_compare(kind, options, streamed=True) for kind in kinds]
     heading = options.heading("httpx2", "httpx", "msgspec", "opentelemetry-sdk", "opentelemetry-instrumentation-httpx")
-    tables = [f"#### {comparison.title}\n\n{comparison.table()}" for comparison in (*replies, *streams)]
+    tables = [f"### {comparison.title}\n\n{comparison.table()}" for comparison in (*replies, *streams)]
     verdicts = [_judge_json(replies), _judge_streams(streams)]
     publish("tap", [heading, _CHECKED, *verdicts, _NOT_ALIKE, *tables], write=options.write)
 
 
 def _judge_json(comparisons: list[Comparison]) -> str:
-    head = "JSON: µs added", "tapped", "whole block", "OpenTelemetry", "tapped ÷ it", "must ≤ 0.20", "aim ≤ 12, both"
+    head = (
+        "JSON: µs added",
+        "tapped",
+        "whole block",
+        "OpenTelemetry",
+        "÷ OpenTelemetry",
+        "must ≤ 0.20",
+        "aim ≤ 12, both",
+    )
     return table(head, [_json_row(comparison) for comparison in comparisons])
 
 
@@ -187,14 +195,14 @@ def _json_row(comparison: Comparison) -> list[str]:
     tap, rival = comparison.added(_TAPPED, _median), comparison.added(_TRACED, _median)
     median, whole = Spread.of(tap), Spread.of(comparison.added(_TAPPED, _whole))
     share = Spread.of(map(truediv, tap, rival))
-    figures = [f"{median:.1f}", f"{whole:.1f}", f"{Spread.of(rival):.1f}", f"{share:.2f}"]
+    figures = [f"{median:.1f}", f"{whole:.1f}", f"{Spread.of(rival):.1f}", f"{share:.3f}"]
     aim = max(median.median, whole.median) <= _AIM_JSON
     return [comparison.title, *figures, must(share.median <= _MUST_JSON), met(aim)]
 
 
 def _judge_streams(comparisons: list[Comparison]) -> str:
     limits = "must ≤ 0.50", "fixed", "a chunk", "aim ≤ 20 + 0.12"
-    head = "stream: µs added", "tapped", "OpenTelemetry", "tapped ÷ it", *limits
+    head = "stream: µs added", "tapped", "OpenTelemetry", "÷ OpenTelemetry", *limits
     return table(head, [_stream_row(comparison) for comparison in comparisons])
 
 
@@ -205,7 +213,7 @@ def _stream_row(comparison: Comparison) -> list[str]:
     lengths = list(zip(tap, comparison.added(_TAPPED_LONG, _median), strict=True))
     slope = Spread.of((long - short) / (_LONG - _SHORT) for short, long in lengths)
     fixed = Spread.of(short - (long - short) / (_LONG - _SHORT) * _SHORT for short, long in lengths)
-    figures = [f"{Spread.of(tap):.1f}", f"{Spread.of(rival):.1f}", f"{share:.2f}"]
+    figures = [f"{Spread.of(tap):.1f}", f"{Spread.of(rival):.1f}", f"{share:.3f}"]
     aim = fixed.median <= _AIM_FIXED and slope.median <= _AIM_CHUNK
     verdicts = [must(share.median <= _MUST_STREAM), f"{fixed:.1f}", f"{slope:.3f}", met(aim)]
     return [comparison.title, *figures, *verdicts]

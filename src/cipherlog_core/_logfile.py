@@ -77,9 +77,7 @@ class LogFile:
 
     def close(self) -> None:
         """Close the descriptors; nothing else depends on a close."""
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
+        self._close_ledger()
         self._close_log()
 
     def _lock(self, deadline: float | None) -> Ledger | None:
@@ -94,8 +92,7 @@ class LogFile:
             elif self._ledger.in_place():
                 return self._ledger
             else:
-                self._ledger.close()
-                self._ledger = None
+                self._close_ledger()
 
     def _commit(self, ledger: Ledger, ring: Ring) -> int:
         self._find_log()
@@ -185,10 +182,18 @@ class LogFile:
             self.counts.rotations += 1
             self._find_log()
 
+    # Forgotten first, closed then: an exception of a signal handler between the two must not leave a number here
+    # that is closed already, and may be another file's the next time.
+
+    def _close_ledger(self) -> None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
+
     def _close_log(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _passed(deadline: float | None) -> bool:

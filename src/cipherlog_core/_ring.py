@@ -133,9 +133,9 @@ class Ring:
     def close(self) -> None:
         """Unmap and close, which ends the lock. Never unlocks: a fork's parent shares the lock."""
         self._unmap()
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _unmap(self) -> None:
         self.words.release()

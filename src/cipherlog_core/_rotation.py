@@ -23,7 +23,7 @@ def segments(folder: str, stem: str) -> list[str]:
     """
     numbered = sorted((int(match[1]), match[0]) for match in _closed(folder, stem))
     active = stem + SUFFIX
-    names = [name for _, name in numbered] + ([active] if os.path.exists(os.path.join(folder, active)) else [])
+    names = [name for _, name in numbered] + [active] * os.path.exists(os.path.join(folder, active))
     return [os.path.join(folder, name) for name in names]
 
 
@@ -34,4 +34,8 @@ def last_segment_number(folder: str, stem: str) -> int:
 
 def _closed(folder: str, stem: str) -> list[re.Match[str]]:
     pattern = re.compile(rf"{re.escape(stem)}-\d{{8}}T\d{{6}}Z-(\d+){re.escape(SUFFIX)}(?:\.gz)?")
-    return [match for name in os.listdir(folder) if (match := pattern.fullmatch(name))]
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [match for name in names if (match := pattern.fullmatch(name))]

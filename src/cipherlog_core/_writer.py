@@ -39,7 +39,10 @@ class Writer:
         """Begin anew in a forked child, where the thread does not exist."""
         self._thread: threading.Thread | None = None
         self._run_number = 0
-        self._signal = threading.Event()
+        # A bare lock that is taken while there is nothing to tell. `threading.Event` is made of Python steps: a signal
+        # handler that raises between two of them leaves its inner lock taken, and this thread waiting for good.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._waits: dict[str, tuple[float, float]] = {}  # stem: not before (monotonic), seconds of the next wait
 
     def start(self) -> bool:
@@ -57,14 +60,17 @@ class Writer:
 
     def wake(self) -> None:
         """Have the rings looked at now."""
-        if not self._signal.is_set():
-            self._signal.set()
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:
+                return  # another thread was faster
 
     def stop(self, timeout: float) -> bool:
         """End the thread; whether it ended within *timeout* seconds. One that is stuck ends when it can."""
         thread, self._thread = self._thread, None
         self._run_number += 1
-        self._signal.set()
+        self.wake()
         if thread is None or thread is threading.current_thread():
             return True
         thread.join(timeout)
@@ -83,8 +89,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  the thread must outlive whatever happens
                 notice.from_sink(f"writer: {type(error)}", f"the writer thread met {error!r} and goes on.")
             if not busy:
-                self._signal.wait(_POLL)
-                self._signal.clear()
+                self._bell.acquire(timeout=_POLL)
 
     def _serve(self, spool: Spool) -> bool:
         """Move some batches; whether there may be more at once."""

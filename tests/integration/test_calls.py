@@ -233,16 +233,16 @@ async def test_the_caller_sees_what_it_would_see(client: Client, library: Module
     assert reply.http_version == expected.http_version
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio wants generators closed, and a closed one drains nothing
 async def test_a_second_iteration_drains(library: ModuleType, origin: str, events: list[CallEvent], logs: Logs) -> None:
     """openai's async client iterates the stream again behind [DONE]: the rest comes, and no second event."""
     transport = TappedTransport(options=TapOptions(hosts=("127.0.0.1",), on_event=events.append))
     async with library.AsyncClient(transport=transport, headers=KEY) as client:
         body = {"model": "openai/gpt-4o-mini", "stream": True}
         async with client.stream("POST", f"{origin}/api/v1/chat/completions", json=body) as reply:
-            async with aclosing(reply.aiter_raw()) as chunks:
-                async for chunk in chunks:
-                    if b"[DONE]" in chunk:
-                        break
+            async for chunk in reply.aiter_raw():
+                if b"[DONE]" in chunk:
+                    break
             rest = [chunk async for chunk in reply.stream]
 
     assert rest == []

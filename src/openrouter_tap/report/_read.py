@@ -119,7 +119,7 @@ def read_report(folder: str, *, since: str = "") -> Report:
     First brings in what dead processes left behind. Raises `NoLogError` where there is no cost log.
     """
     recovered, trouble = _recover(folder)
-    files = segments(folder, _STEM) if os.path.isdir(folder) else []
+    files = segments(folder, _STEM)
     if not files:
         raise NoLogError(f"no {_STEM}.jsonl in {os.path.abspath(folder)}")
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
