@@ -52,6 +52,7 @@ TAP = {
     "_streams": "_compat _event _observation _parse.coding _parse.reply _parse.sse _parse.wire",
     "_transport": "_bridge _compat _event _observation _options _streams",
     "__init__": "_event _options _tag _transport",
+    "__main__": "cli",
 }
 CROSSING = "openrouter_tap._bridge"
 PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading"}

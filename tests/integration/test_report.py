@@ -1,0 +1,197 @@
+"""The report: right sums from what is on disk, and honest about what is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openrouter_tap.report import NoLogError, read_report
+
+NAMES = "openrouter-costs-20261101T000000Z-000001.jsonl", "openrouter-costs.jsonl"
+
+
+def line(ts: str, model: str | None, total: float | str | None, **changes: Any) -> str:
+    """A cost record; *total* as the text that stands in the file."""
+    fields = {
+        "model": model,
+        "request_model": "asked/model",
+        "outcome": "completed",
+        "latency_ms": 100.0,
+        "ttft_ms": None,
+        "tokens": {"prompt": 10, "completion": 5, "cached": 2},
+        "cost": {"total": "TOTAL"},
+        **changes,
+    }
+    record = {"schema": 1, "id": f"id-{ts}", "ts": ts, "event": "openrouter_cost", "fields": fields}
+    return json.dumps(record).replace('"TOTAL"', "null" if total is None else str(total)) + "\n"
+
+
+def command(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "openrouter_tap", *arguments],
+        env={**os.environ, "LOG_DIR": str(folder), "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_sums_by_model(tmp_path: Path) -> None:
+    """Over all segments; an unknown cost is counted and never added as 0."""
+    (tmp_path / NAMES[0]).write_text(
+        line("2026-11-01T00:00:00.000000Z", "a/model", "5e-05", latency_ms=300.0, ttft_ms=20.0)
+        + line("2026-11-01T00:00:01.000000Z", "a/model", "3E-7", tokens={"prompt": 1, "completion": 1, "cached": None})
+    )
+    (tmp_path / NAMES[1]).write_text(
+        line("2026-11-02T00:00:00.000000Z", "a/model", None, outcome="closed_early", tokens={})
+        + line("2026-11-02T00:00:01.000000Z", "b/model", "0.25")
+        + line("2026-11-02T00:00:02.000000Z", None, None, outcome="failed", tokens={})
+    )
+    report = read_report(str(tmp_path))
+
+    b, a, asked = report.rows
+    assert (a.model, a.calls, a.not_completed, a.prompt, a.completion, a.cached) == ("a/model", 3, 1, 11, 6, 2)
+    assert (a.cost, a.unknown_cost) == (Decimal("0.0000503"), 1)
+    assert (a.latency_median_ms, a.latency_p95_ms, a.ttft_median_ms) == (100.0, pytest.approx(280.0), 20.0)
+    assert (b.model, b.cost, b.ttft_median_ms) == ("b/model", Decimal("0.25"), None)
+    assert (asked.model, asked.cost, asked.prompt, asked.unknown_cost) == ("asked/model", None, None, 1)
+    assert (report.total.calls, report.total.cost, report.total.unknown_cost) == (5, Decimal("0.2500503"), 2)
+    assert (report.oldest, report.oldest_file) == ("2026-11-01T00:00:00.000000Z", str(tmp_path / NAMES[0]))
+    assert (report.since, report.until, report.torn) == (
+        "2026-11-01T00:00:00.000000Z",
+        "2026-11-02T00:00:02.000000Z",
+        0,
+    )
+
+
+def test_no_digit_of_the_money_is_lost(tmp_path: Path) -> None:
+    """Amounts that a float column would round add up to the last digit."""
+    amounts = ["0.12345678901234566", "0.0076509169000000005", "1e-07", "100000.00000001"] * 250
+    (tmp_path / NAMES[1]).write_text("".join(line("2026-11-01T00:00:00Z", "m", amount) for amount in amounts))
+
+    assert read_report(str(tmp_path)).total.cost == sum(map(Decimal, amounts))
+
+
+def test_torn_lines_are_counted_apart(tmp_path: Path) -> None:
+    """Half a line, no JSON, JSON that is no record, an empty file: the rest is still summed."""
+    good = line("2026-11-01T00:00:00Z", "m", "0.5")
+    (tmp_path / NAMES[0]).write_text("")
+    (tmp_path / NAMES[1]).write_text(f"{good}{good[:50]}\nnot json\n[1]\n{{}}\n{good}{good[:70]}")
+    report = read_report(str(tmp_path))
+
+    assert (report.total.calls, report.total.cost, report.torn) == (2, Decimal("1.0"), 5)
+
+
+def test_dropped_events_are_told(tmp_path: Path) -> None:
+    """What the log says of its own losses."""
+    dropped = {
+        "schema": 1,
+        "id": "x",
+        "ts": "2026-11-01T00:00:00Z",
+        "event": "records_dropped",
+        "fields": {"dropped": 7},
+    }
+    (tmp_path / NAMES[1]).write_text(json.dumps(dropped) + "\n" + line("2026-11-01T00:00:00Z", "m", "0.5"))
+
+    report = read_report(str(tmp_path))
+    assert (report.dropped, report.total.calls) == (7, 1)
+
+
+def test_since(tmp_path: Path) -> None:
+    """Only later calls are summed; the oldest event on disk is still named."""
+    (tmp_path / NAMES[1]).write_text(
+        line("2026-11-01T00:00:00Z", "m", "0.5") + line("2026-11-02T10:00:00Z", "m", "0.25")
+    )
+    report = read_report(str(tmp_path), since="2026-11-02")
+
+    assert (report.total.cost, report.oldest) == (Decimal("0.25"), "2026-11-01T00:00:00Z")
+
+
+def test_what_a_killed_process_left_is_brought_in_first(tmp_path: Path) -> None:
+    """Its records are in the sums, and it is said that they have just come."""
+    code = """
+import os, cipherlog_core, httpx
+from openrouter_tap import TappedTransport
+from cipherlog_core._writer import Writer
+Writer.start = lambda self: True  # so that all stays in the ring
+reply = httpx.Response(200, json={"model": "m", "usage": {"cost": 0.5}})
+with httpx.Client(transport=TappedTransport(httpx.MockTransport(lambda _: reply))) as client:
+    for _ in range(3):
+        client.post("https://openrouter.ai/api/v1/chat/completions", json={})
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "LOG_DIR": str(tmp_path)}, timeout=60, check=False)
+    report = read_report(str(tmp_path))
+
+    assert (report.recovered, report.total.calls, report.total.cost) == (3, 3, Decimal("1.5"))
+    assert read_report(str(tmp_path)).recovered == 0
+
+
+def test_no_log(tmp_path: Path) -> None:
+    """An error that names the file that was looked for."""
+    with pytest.raises(NoLogError, match=r"no openrouter-costs\.jsonl in "):
+        read_report(str(tmp_path / "nowhere"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("report",)])
+def test_the_bare_command_is_the_report(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """A table on stdout, exit code 0; an unknown cost is shown as ? and never as 0."""
+    (tmp_path / NAMES[1]).write_text(
+        line("2026-11-01T00:00:00Z", "cheap/model", "0.0000123") + line("2026-11-01T00:00:00Z", "x/model", None)
+    )
+    done = command(*arguments, folder=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {words[0]: words[1:] for row in done.stdout.splitlines() if (words := row.split())}
+    assert rows["cheap/model"] == ["1", "0", "10", "2", "5", "0.000012", "0", "100", "100", "-"]
+    assert rows["x/model"] == ["1", "0", "10", "2", "5", "?", "1", "100", "100", "-"]
+    assert rows["all"][:2] == ["models", "2"]
+    assert "the cost of 1 calls is unknown and in no sum" in done.stdout
+    assert f"Oldest event on disk: 2026-11-01T00:00:00 UTC, in {tmp_path / NAMES[1]}" in done.stdout.replace("\n", " ")
+
+
+def test_exit_codes(tmp_path: Path) -> None:
+    """2 wrong usage, 3 no logs, 4 some input unreadable with the result printed all the same."""
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5") + "half a li")
+    runs = [
+        command("--nonsense", folder=tmp_path),
+        command(folder=tmp_path),
+        command("report", str(tmp_path / "torn"), folder=tmp_path),
+    ]
+
+    assert [run.returncode for run in runs] == [2, 3, 4]
+    assert [bool(run.stdout) for run in runs] == [False, False, True]
+    assert "LOG_DIR" in runs[1].stderr
+    assert "1 lines are torn" in runs[2].stdout
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """At least 30 calls of all kinds, the report on them and the path of the log; again, the same report."""
+    first, second = command("demo", folder=tmp_path / "logs"), command("demo", folder=tmp_path / "logs")
+
+    assert [first.returncode, first.stderr, second.returncode] == [0, "", 0]
+    path = tmp_path / "logs" / "openrouter-costs.jsonl"
+    assert f"The log: {path}" in first.stdout
+    fields = [json.loads(text)["fields"] for text in path.read_text().splitlines()]
+    assert len(fields) >= 60
+    outcomes = {field["outcome"] for field in fields}
+    assert outcomes == {"completed", "http_error", "stream_error", "closed_early", "failed"}
+    assert {field["streamed"] for field in fields} == {True, False}
+    assert any(field["cost"]["is_byok"] for field in fields)
+    assert any(field["tokens"]["cached"] for field in fields)
+    assert any(field["tokens"]["reasoning"] for field in fields)
+    assert any(field["finish_reason"] == "tool_calls" for field in fields)
+    costs = [
+        [row.split()[:7] for row in run.stdout.splitlines() if "/" in row and "." in row] for run in (first, second)
+    ]
+    assert costs[0][:5] == costs[1][:5]
