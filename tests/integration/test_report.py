@@ -155,7 +155,7 @@ def test_the_bare_command_is_the_report(arguments: tuple[str, ...], tmp_path: Pa
     assert rows["cheap/model"] == ["1", "0", "10", "2", "5", "0.000012", "0", "100", "100", "-"]
     assert rows["x/model"] == ["1", "0", "10", "2", "5", "?", "1", "100", "100", "-"]
     assert rows["all"][:2] == ["models", "2"]
-    assert "the cost of 1 calls is unknown and in no sum" in done.stdout
+    assert "the cost of 1 call is unknown and in no sum" in done.stdout
     assert f"Oldest event on disk: 2026-11-01T00:00:00 UTC, in {tmp_path / NAMES[1]}" in done.stdout.replace("\n", " ")
 
 
@@ -172,7 +172,7 @@ def test_exit_codes(tmp_path: Path) -> None:
     assert [run.returncode for run in runs] == [2, 3, 4]
     assert [bool(run.stdout) for run in runs] == [False, False, True]
     assert "LOG_DIR" in runs[1].stderr
-    assert "1 lines are torn" in runs[2].stdout
+    assert "1 line is torn" in runs[2].stdout
 
 
 def test_the_demo(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_the_demo(tmp_path: Path) -> None:
     costs = [
         [row.split()[:7] for row in run.stdout.splitlines() if "/" in row and "." in row] for run in (first, second)
     ]
-    assert costs[0][:5] == costs[1][:5]
+    assert costs[0][:6] == costs[1][:6]

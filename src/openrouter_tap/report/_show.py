@@ -78,21 +78,24 @@ def _title(report: Report) -> str:
 
 def _notes(report: Report) -> list[str]:
     notes = ["Cost in US dollars, times in milliseconds."]
-    if unknown := report.total.unknown_cost:
-        notes.append(f"Cost ?: the cost of {unknown:,} calls is unknown and in no sum.")
+    if count := report.total.unknown_cost:
+        notes.append(f"Cost ?: the cost of {_number(count, 'call')} is unknown and in no sum.")
     if report.dropped:
-        notes.append(f"{report.dropped:,} events were dropped, by the log's own account: the sums are too low.")
+        notes.append(f"The log itself says that {_number(report.dropped, 'event')} got lost: the sums are too low.")
     if report.torn:
-        notes.append(f"{report.torn:,} lines are torn or no records, and in no sum.")
+        notes.append(f"{_number(report.torn, 'line')} {'is' if report.torn == 1 else 'are'} torn or no record.")
     if report.recovered:
-        notes.append(f"{report.recovered:,} records of processes that were killed have just been brought in.")
+        notes.append(f"{_number(report.recovered, 'record')} of killed processes have just been brought in.")
     if report.trouble:
-        notes.append(f"Rings of dead processes could not be read ({report.trouble}): their records are missing here.")
+        notes.append(f"Rings of killed processes cannot be read ({report.trouble}): what they hold is missing here.")
     if report.oldest and report.oldest_file:
-        notes.append(
-            f"Oldest event on disk: {report.oldest[:19]} UTC, in {report.oldest_file} ({report.files} files in all)."
-        )
+        files = _number(report.files, "file")
+        notes.append(f"Oldest event on disk: {report.oldest[:19]} UTC, in {report.oldest_file} ({files} in all).")
     return notes
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _places(costs: list[Decimal | None]) -> int:
