@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from cipherlog_core._encode import encode, encode_text
+from cipherlog_core._encode import encode, encode_text, text_or_none
 
 __all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "encode_ids", "pin"]
 
@@ -14,13 +14,10 @@ _IDS = ("tool", "session_id", "request_id")
 T = TypeVar("T")
 
 
-def encode_ids(tool: object, session_id: object, request_id: object) -> bytes:
+def encode_ids(*ids: object) -> str:
     """The three ids of every record as members of a JSON object."""
-    return b'"tool":%b,"session_id":%b,"request_id":%b' % (
-        encode_text(tool),
-        encode_text(session_id),
-        encode_text(request_id),
-    )
+    tool, session_id, request_id = (encode_text(value).decode() for value in ids)
+    return f'"tool":{tool},"session_id":{session_id},"request_id":{request_id}'
 
 
 class Context(NamedTuple):
@@ -29,14 +26,14 @@ class Context(NamedTuple):
     bound: dict[str, object]
     pinned: dict[str, Any]
     ids: tuple[Any, ...]
-    ids_json: bytes
+    ids_json: str
     fields: dict[str, object]
     fields_json: bytes
 
     @classmethod
     def of(cls, bound: dict[str, object], pinned: dict[str, Any]) -> Self:
         """The context with what is derived from *bound* and *pinned*."""
-        ids = tuple(pinned.get(key, bound.get(key)) for key in _IDS)
+        ids = tuple(text_or_none(pinned.get(key, bound.get(key))) for key in _IDS)
         fields = {key: value for key, value in bound.items() if key not in _IDS}
         return cls(bound, pinned, ids, encode_ids(*ids), fields, encode(fields))
 

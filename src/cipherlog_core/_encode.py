@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["LINE_LIMIT", "encode", "encode_text", "fit"]
+__all__ = ["LINE_LIMIT", "encode", "encode_text", "fit", "printed", "text_or_none"]
 
 LINE_LIMIT = 1 << 18
 """Bytes that a line may have, its newline included."""
@@ -26,11 +26,14 @@ def encode(value: object) -> bytes:
         return _Plain(LINE_LIMIT).encode(value)
 
 
+def text_or_none(value: object) -> str | None:
+    """*value* as text of at most 1,024 characters."""
+    return None if value is None else (value if isinstance(value, str) else printed(value))[:_TEXT]
+
+
 def encode_text(value: object) -> bytes:
-    """JSON text of *value*, at most 1,024 characters of it; ``null`` for None."""
-    if value is None:
-        return b"null"
-    return encode((value if isinstance(value, str) else _printed(value))[:_TEXT])
+    """JSON of `text_or_none`."""
+    return encode(text_or_none(value))
 
 
 def fit(fields: Mapping[str, object], room: int) -> bytes:
@@ -79,11 +82,11 @@ class _Plain:
         try:
             data = orjson.dumps(value)
         except Exception:  # noqa: BLE001  see encode
-            return self._text(_printed(value))
+            return self._text(printed(value))
         return orjson.Fragment(data) if len(data) <= self._cut else self._text(data.decode())
 
     def _key(self, key: object) -> str:
-        return self._text(key if isinstance(key, str) else _printed(key))
+        return self._text(key if isinstance(key, str) else printed(key))
 
     def _text(self, text: str) -> str:
         rest = len(text) - self._cut
@@ -92,7 +95,8 @@ class _Plain:
         return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates have no UTF-8
 
 
-def _printed(value: object) -> str:
+def printed(value: object) -> str:
+    """*value* as text; never raises."""
     try:
         if isinstance(value, bytes | bytearray):
             return value.decode("utf-8", "backslashreplace")

@@ -85,7 +85,7 @@ def _body(context: Context, fields: dict[str, object]) -> bytes:
     return encode({**bound, **fields})
 
 
-def _merged(context: Context, *given: str | None) -> bytes:
+def _merged(context: Context, *given: str | None) -> str:
     return encode_ids(*(bound if new is None else new for new, bound in zip(given, context.ids, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""The head of every record: the same keys in the same order, built from parts that are encoded once."""
+"""The head of every record: the same keys for all, and what does not change encoded once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import time
 
 from cipherlog_core._encode import encode_text
 
-__all__ = ["Origin", "head", "name_server", "renew", "server_name"]
+__all__ = ["Origin", "head", "identity", "name_server", "renew", "server_name", "stamp", "thread_name"]
 
-_HEAD = b'{"schema":1,"id":"%016x%b%06x","ts":"%b.%06dZ",%b,"thread":%b,%b,"fields":'
 _MANY = 1024  # different names after which a cache is emptied
 
-_counter = itertools.count()
-_thread_names: dict[str, bytes] = {}
+_count = itertools.count().__next__
+_second: tuple[int, str] = (-1, "")  # one tuple, so that no thread sees half of another's
 _local = threading.local()
-_second: tuple[int, bytes] = (-1, b"")  # one tuple, so that no thread sees half of another's
-_origins: list[Origin] = []
+_thread_names: dict[str, str] = {}
 _server: str | None = None
 
 pid = -1
-_process = b""
+identity = object()
+"""Another object whenever process or server are others: what was encoded for them is then to be encoded anew."""
+_suffixes: list[str] = []
 
 
 class Origin:
@@ -32,70 +32,64 @@ class Origin:
     def __init__(self, logger: str, server: str | None = None) -> None:
         self._logger = logger
         self._server = server
-        self._prefixes: dict[tuple[str, str], bytes] = {}
-        _origins.append(self)
+        self._known: tuple[object, dict[tuple[str, str], str]] = (None, {})
 
-    def prefix(self, level: str, event: str) -> bytes:
-        """The members that all *event* events of this *level* share."""
-        return self._prefixes.get((level, event)) or self._encode(level, event)
+    def prefix(self, level: str, event: str) -> str:
+        """The members, as JSON, that all *event* events of this *level* share."""
+        for_whom, prefixes = self._known
+        if for_whom is not identity or len(prefixes) >= _MANY:
+            prefixes = {}
+            self._known = identity, prefixes
+        return prefixes.get((level, event)) or prefixes.setdefault((level, event), self._encode(level, event))
 
-    def forget(self) -> None:
-        """Encode anew: the process or its name has changed."""
-        self._prefixes.clear()
-
-    def _encode(self, level: str, event: str) -> bytes:
-        prefix = b'"level":"%b","logger":%b,"pid":%d,"server":%b,"event":%b' % (
-            level.encode(),
-            encode_text(self._logger),
-            pid,
-            encode_text(self._server or server_name()),
-            encode_text(event),
-        )
-        if len(self._prefixes) >= _MANY:
-            self._prefixes.clear()
-        self._prefixes[level, event] = prefix
-        return prefix
+    def _encode(self, level: str, event: str) -> str:
+        values = level, self._logger, self._server or server_name(), event
+        level_, logger, server, event_ = (encode_text(value).decode() for value in values)
+        return f'"level":{level_},"logger":{logger},"pid":{pid},"server":{server},"event":{event_}'
 
 
-def head(prefix: bytes, ids: bytes) -> bytes:
-    """A record up to the value of its ``fields``, with the id and the time of now."""
-    ns = time.time_ns()
-    micros = ns // 1000
+def stamp() -> tuple[str, str]:
+    """The time of now as text, and an id: microseconds, then what is unique to this process, then a count.
+
+    One reading of the clock for both: two of the dearest things in an event.
+    """
+    micros = time.time_ns() // 1000
     second, date = _second
     if micros // 1_000_000 != second:
         date = _new_second(micros // 1_000_000)
-    return _HEAD % (
-        ns,
-        _process,
-        next(_counter) & 0xFFFFFF,
-        date,
-        micros % 1_000_000,
-        prefix,
-        _thread_name(),
-        ids,
-    )
+    digits = str(micros)
+    return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF]
 
 
-def _new_second(second: int) -> bytes:
+def _new_second(second: int) -> str:
     global _second
-    date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+    date = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
     _second = second, date
     return date
 
 
-def _thread_name() -> bytes:
+def thread_name() -> str:
+    """The name that the current thread has now."""
     try:
-        thread = _local.thread
+        name: str = _local.thread.name
     except AttributeError:
-        thread = _local.thread = threading.current_thread()
-    name = thread.name
-    return _thread_names.get(name) or _new_thread_name(name)
+        _local.thread = threading.current_thread()
+        name = _local.thread.name
+    return name
 
 
-def _new_thread_name(name: str) -> bytes:
+def head(prefix: str, ids: str) -> bytes:
+    """A record up to the value of its ``fields``."""
+    ts, id_ = stamp()
+    name = thread_name()
+    thread = _thread_names.get(name) or _new_thread_name(name)
+    return f'{{"schema":1,"id":"{id_}","ts":"{ts}",{prefix},"thread":{thread},{ids},"fields":'.encode()
+
+
+def _new_thread_name(name: str) -> str:
     if len(_thread_names) >= _MANY:
         _thread_names.clear()
-    encoded = _thread_names[name] = encode_text(name)
+    encoded = _thread_names[name] = encode_text(name).decode()
     return encoded
 
 
@@ -106,22 +100,16 @@ def server_name() -> str | None:
 
 def name_server(name: str) -> None:
     """Take *name* for the process's server, if it is the first."""
-    global _server
+    global _server, identity
     if _server is None:
-        _server = name
-        _forget_prefixes()
+        _server, identity = name, object()
 
 
 def renew() -> None:
     """Take a new identity, so that ids stay unique: at import and in a forked child."""
-    global pid, _process
-    pid, _process = os.getpid(), secrets.token_hex(5).encode()
-    _forget_prefixes()
-
-
-def _forget_prefixes() -> None:
-    for origin in _origins:
-        origin.forget()
+    global pid, _suffixes, identity
+    process = secrets.token_hex(5)
+    pid, _suffixes, identity = os.getpid(), [f"{process}{count:03x}" for count in range(0x1000)], object()
 
 
 renew()

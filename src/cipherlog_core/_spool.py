@@ -111,9 +111,10 @@ class Spool:
             return self._put_aside(line)
         try:
             inside.add(me)
-            while self._lock.locked():
+            lock = self._lock
+            while lock.locked():
                 _sleep(0)
-            with self._lock:
+            with lock:
                 kept = self._put(line)
             if not kept:
                 kept = self._insist(line)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-__all__ = ["LIBRARIES", "StreamBase", "TransportBase", "default_transport", "pick_headers", "request_body"]
+__all__ = [
+    "LIBRARIES",
+    "StreamBase",
+    "TransportBase",
+    "default_transport",
+    "one_header",
+    "pick_headers",
+    "request_body",
+]
 
 
 def _installed() -> list[ModuleType]:
@@ -58,6 +66,17 @@ def pick_headers(headers: Any, wanted: frozenset[bytes]) -> dict[bytes, bytes]:
         return {name: value for _, name, value in headers._list if name in wanted}  # noqa: SLF001  3 times as fast as .raw
     except (AttributeError, TypeError, ValueError):
         return {name.lower(): value for name, value in headers.raw if name.lower() in wanted}
+
+
+def one_header(headers: Any, wanted: bytes) -> bytes | None:
+    """The value of the *wanted* (lower case) one of a `Headers`, the first if there are several."""
+    try:
+        for _, name, value in headers._list:  # noqa: SLF001
+            if name == wanted:
+                return value  # type: ignore[no-any-return]
+    except (AttributeError, TypeError, ValueError):
+        return pick_headers(headers, frozenset({wanted})).get(wanted)
+    return None
 
 
 def request_body(request: Any) -> bytes | None:

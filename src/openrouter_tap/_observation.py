@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from openrouter_tap._bridge import Context, notice
-from openrouter_tap._compat import pick_headers, request_body
+from openrouter_tap._compat import one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
 from openrouter_tap._parse.wire import Reply
 
-__all__ = ["NO_REPLY", "Emit", "Observation", "clock", "trace_ids"]
+__all__ = ["NO_REPLY", "NO_TRACE", "Emit", "Observation", "clock", "trace_ids"]
 
 Emit = Callable[[CallEvent, Context, dict[bytes, bytes]], object]
 
@@ -39,11 +39,11 @@ _ENDPOINTS: dict[str, Endpoint] = {
 }
 _BY_PATH = {f"/api/v1/{tail}": endpoint for tail, endpoint in _ENDPOINTS.items()}
 _RETRY_COUNT = b"x-stainless-retry-count"
-_RETRY_HEADERS = frozenset({_RETRY_COUNT})
 _NO_HEADERS: dict[bytes, bytes] = {}
 _NO_TAGS: dict[str, str] = {}
-_NO_TRACE = (None, None)
+NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
+_OK = 200
 _HTTP_ERROR = 400
 
 
@@ -62,7 +62,7 @@ class Observation:
     status: int | None = None
     streamed = False
     first_content: int | None = None
-    trace: tuple[str | None, str | None] = _NO_TRACE
+    trace: tuple[str | None, str | None] = NO_TRACE
     size = 0
     wire_size_known = True
     done = False
@@ -105,21 +105,27 @@ class Observation:
 
     def _event(self, ended: int, outcome: Outcome, error: str | None) -> CallEvent | None:
         reply, sound = self.facts()
-        url, headers, usage, started = self.request.url, self.headers, reply.usage, self.started
+        request, headers, usage, started = self.request, self.headers, reply.usage, self.started
         sent_id = headers.get(b"x-generation-id")
         generation_id = sent_id.decode("latin-1") if sent_id else reply.id
-        endpoint = _BY_PATH.get(url.path) or _endpoint(url.path)
+        path = request.url.path
+        endpoint = _BY_PATH.get(path) or _endpoint(path)
         if endpoint == "other" and usage is None and generation_id is None:
             return None
-        body = request_body(self.request)
+        body = request_body(request)
         asked = read_request(body) if body else NOTHING_ASKED
         if outcome == "completed" and not sound and self.status is not None and self.status < _HTTP_ERROR:
             outcome = "failed"
-            notice("broken reply", f"a reply of {url.host} is cut or not JSON: what it lacks is null in its event.")
+            notice(
+                "broken reply", f"a reply of {request.url.host} is cut or not JSON: what it lacks is null in its event."
+            )
         elif outcome == "closed_early" and usage is not None and not self.streamed:
             outcome = "completed"  # closed after its last byte and before its end
-        outcome, failure = _judged(outcome, error, self.status, reply)
+        failure = None
+        if outcome != "completed" or self.status != _OK or reply.failure is not None:
+            outcome, failure = _judged(outcome, error, self.status, reply)
         pinned = self.context.pinned
+        trace_id, span_id = self.trace
         return CallEvent(
             "openrouter",
             pinned.get("tier_id"),
@@ -128,8 +134,8 @@ class Observation:
             reply.provider,
             generation_id,
             None,
-            _attempt(self.request),
-            url.host,
+            _attempt(request),
+            request.url.host,
             endpoint,
             self.streamed or asked.stream is True,
             self.status,
@@ -143,7 +149,8 @@ class Observation:
             reply.finish_reason,
             reply.service_tier,
             self.size if self.wire_size_known else None,
-            *self.trace,
+            trace_id,
+            span_id,
             pinned.get("tags", _NO_TAGS),
         )
 
@@ -168,8 +175,8 @@ def _endpoint(path: str) -> Endpoint:
 
 
 def _attempt(request: Any) -> int:
-    count = pick_headers(request.headers, _RETRY_HEADERS).get(_RETRY_COUNT, b"0")
-    return int(count) + 1 if count.isdigit() else 1
+    count = one_header(request.headers, _RETRY_COUNT)
+    return int(count) + 1 if count and count.isdigit() else 1
 
 
 def _ms(start: int, end: int) -> float:
@@ -181,9 +188,9 @@ def trace_ids() -> tuple[str | None, str | None]:
     """Ids of the current OpenTelemetry span, where the program uses OpenTelemetry."""
     module = sys.modules.get("opentelemetry.trace")
     if module is None:
-        return _NO_TRACE
+        return NO_TRACE
     try:
         context = module.get_current_span().get_span_context()
-        return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else _NO_TRACE
+        return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else NO_TRACE
     except Exception:  # noqa: BLE001  half imported, or another version's
-        return _NO_TRACE
+        return NO_TRACE

@@ -36,13 +36,11 @@ class Hosts:
         self.any_port = frozenset(host for host in hosts if not _port(host))
         self._one_port = frozenset((host.rpartition(":")[0], _port(host)) for host in hosts if _port(host))
         self._all = "*" in hosts
-        self.more = bool(self._one_port) or self._all
-        """Whether a host that is not in `any_port` may be one all the same."""
 
-    def __contains__(self, url: Any) -> bool:
-        host = url.host
-        return (
-            self._all or host in self.any_port or (host, url.port or _DEFAULT_PORTS.get(url.scheme)) in self._one_port
+    def is_listed(self, url: Any) -> bool:
+        """Whether *url*, whose host is not in `any_port`, is to be recorded all the same."""
+        return self._all or (
+            bool(self._one_port) and (url.host, url.port or _DEFAULT_PORTS.get(url.scheme)) in self._one_port
         )
 
 

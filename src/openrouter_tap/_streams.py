@@ -18,13 +18,15 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from typing import Any
 
+from msgspec import DecodeError
+
 from openrouter_tap._compat import StreamBase
 from openrouter_tap._event import Outcome
 from openrouter_tap._observation import NO_REPLY, Observation, clock
 from openrouter_tap._parse.coding import EDGE, WHOLE, edges
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import OVERLAP, Kept, has_content
-from openrouter_tap._parse.wire import Reply
+from openrouter_tap._parse.wire import Reply, decode_reply
 
 __all__ = ["JsonStream", "SseStream"]
 
@@ -51,9 +53,15 @@ class JsonStream(Observation, StreamBase):
         self.finish("completed")
 
     def facts(self) -> tuple[Reply, bool]:
-        if not self._kept:
+        kept = self._kept
+        if not kept:
             return NO_REPLY, self.status != _OK
-        reply = read_reply(self._kept, cut=self._cut)
+        if isinstance(kept, bytes):
+            try:
+                return decode_reply(kept), True
+            except DecodeError:
+                pass
+        reply = read_reply(kept, cut=self._cut)
         return reply or NO_REPLY, reply is not None or self.headers.get(b"content-type", b"").startswith(_BINARY)
 
     def let_go(self) -> None:
@@ -106,7 +114,11 @@ class JsonStream(Observation, StreamBase):
         except BaseException as error:
             self.fail(error)
             raise
-        self._keep(chunk)
+        if self._kept:
+            self._keep(chunk)
+        else:
+            self._kept = chunk
+            self.size = len(chunk)
         return chunk
 
     def aclose(self) -> Coroutine[Any, Any, None]:

@@ -11,7 +11,7 @@ from openrouter_tap import _bridge
 from openrouter_tap._bridge import Context, current, notice
 from openrouter_tap._compat import TransportBase, default_transport, pick_headers
 from openrouter_tap._event import CallEvent
-from openrouter_tap._observation import Emit, Observation, clock, trace_ids
+from openrouter_tap._observation import NO_TRACE, Emit, Observation, clock, trace_ids
 from openrouter_tap._options import Hosts, TapOptions
 from openrouter_tap._streams import JsonStream, SseStream
 
@@ -39,13 +39,14 @@ class TappedTransport(TransportBase):
         self._given = inner
         self._sync = self._async = inner
         self._making = threading.Lock()
-        self._hosts = Hosts(options.hosts)
+        hosts = Hosts(options.hosts)
+        self._hosts, self._is_listed = hosts.any_port, hosts.is_listed
         self._emit = _emitter(options.on_event)
 
     def handle_request(self, request: Any) -> Any:
         """Send *request* through the inner transport."""
         inner = self._sync or self._make(request, is_async=False)
-        if not self._is_tapped(request):
+        if request.method != "POST" or (request.url.host not in self._hosts and not self._is_listed(request.url)):
             return inner.handle_request(request)
         context, trace, started = current(), trace_ids(), clock()
         try:
@@ -59,7 +60,7 @@ class TappedTransport(TransportBase):
     def handle_async_request(self, request: Any) -> Any:
         """Send *request* through the inner transport; a plain function, so that other hosts cost no coroutine."""
         inner = self._async or self._make(request, is_async=True)
-        if not self._is_tapped(request):
+        if request.method != "POST" or (request.url.host not in self._hosts and not self._is_listed(request.url)):
             return inner.handle_async_request(request)
         return self._handle_async(inner, request)
 
@@ -73,12 +74,6 @@ class TappedTransport(TransportBase):
         self._observe(request, response, context, trace, started)
         return response
 
-    def _is_tapped(self, request: Any) -> bool:
-        url = request.url
-        return request.method == "POST" and (
-            url.host in self._hosts.any_port or (self._hosts.more and url in self._hosts)
-        )
-
     def _observe(
         self, request: Any, response: Any, context: Context, trace: tuple[str | None, str | None], started: int
     ) -> None:
@@ -90,7 +85,7 @@ class TappedTransport(TransportBase):
             call = SseStream() if is_stream else JsonStream()  # thrown away, it would report an abandoned call
             call.request, call.context, call.started, call.emit = request, context, started, self._emit
             call.headers, call.headers_at, call.status = headers, headers_at, response.status_code
-            if trace[0] is not None:
+            if trace is not NO_TRACE:
                 call.trace = trace
             if response.is_closed:
                 call.at_once(response.content, encoded="content-encoding" in response.headers)

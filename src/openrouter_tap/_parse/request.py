@@ -22,7 +22,10 @@ def read_request(body: bytes) -> Asked:
     its own: that proves the key to be one of the top level and not a text in a message.
     """
     if len(body) <= _SMALL:
-        return _decode(body) or NOTHING_ASKED
+        try:
+            return decode_asked(body)
+        except msgspec.DecodeError:
+            return NOTHING_ASKED
     asked = _before_content(body[:_EDGE]) or _after_content(body[-_EDGE:])
     if asked is None and len(body) <= _WHOLE:
         asked = _decode(body)

@@ -26,8 +26,8 @@ _EVENTS = 8  # the last events hold it all: error, finish reason, usage
 _CONTENT = re.compile(
     rb'"(?:content|reasoning|text|arguments|refusal|transcript|data)"\s*:\s*"[^"]|"tool_calls"\s*:\s*\[\s*\{'
 )
-# A line of its own: JSON texts hold no raw newline, so no content can look like it.
-_DONE = re.compile(rb"[\r\n]data: ?\[DONE\][\r\n]")
+_DONE = b"[DONE]"
+_DONE_EVENT = b"data: [DONE]\n\n"
 
 
 def has_content(text: bytes) -> bool:
@@ -66,74 +66,85 @@ class Kept:
         return held - cut
 
     def is_over(self, last: int = 8) -> bool:
-        """Whether ``[DONE]`` stands in the *last* chunks."""
-        parts = self.parts[-last:]
-        start = b"\n" if len(parts) == len(self.parts) else b""
-        return _DONE.search(start + b"".join(parts)) is not None
+        """Whether the event ``[DONE]`` stands in the *last* chunks: as a line of its own, which no content can be."""
+        parts = self.parts
+        if parts and parts[-1] == _DONE_EVENT and (len(parts) == 1 or parts[-2].endswith(b"\n")):
+            return True
+        text = b"".join(parts[-last:])
+        at = text.rfind(_DONE)
+        before, after = text[:at].removesuffix(b" "), text[at + len(_DONE) :][:1]
+        if at < 0 or not before.endswith(b"data:") or after not in (b"\n", b"\r"):
+            return False
+        return before.endswith((b"\ndata:", b"\rdata:")) or (before == b"data:" and len(parts) <= last)
 
     def facts(self) -> Reply:
         """What the events say, the last one that says it."""
         parts = self.parts
         if parts and is_deflated(parts[0]):
             parts = self._inflated()
-        reply = Reply()
-        _read(reply, b"".join(parts[-_FEW:]))
-        if reply.usage is None or reply.finish_reason is None:
-            self._look_further(reply, b"".join(parts))
+        reply = _read(b"".join(parts[-_FEW:]), None)
+        if reply is None or reply.usage is None or reply.finish_reason is None:
+            reply = self._look_further(b"".join(parts), reply)
         if reply.id is None or reply.model is None:
-            for line in _lines_backwards(self._head or b"".join(parts)[:_HEAD]):
-                _fill(reply, line)
+            head = self._head or b"".join(parts)[:_HEAD]
+            for event in _events(head):
+                _complete(reply, event)
         return reply
 
-    def _look_further(self, reply: Reply, text: bytes) -> None:
-        _read(reply, text)
+    def _look_further(self, text: bytes, reply: Reply | None) -> Reply:
+        reply = _read(text, reply) or Reply()
         if reply.usage is None and (at := text.rfind(b'"usage"')) >= 0:
-            line = next(_lines_backwards(text[: text.find(b"\n", at)]))
-            _fill(reply, line)
-        if reply.usage is None and self._usage:
-            _fill(reply, self._usage)
+            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+            self._usage = text[start : end if end >= 0 else None]
+        if reply.usage is None and (event := _event(self._usage)):
+            _complete(reply, event)
+        return reply
 
     def _inflated(self) -> list[bytes]:
         inflated = None if self.gone else inflate(b"".join(self.parts))
         return inflated[0] if inflated else []
 
 
-def _lines_backwards(text: bytes) -> Iterator[bytes]:
-    """The lines of *text*, the last one first; what comes before its first newline may be the end of a line."""
+def _read(text: bytes, reply: Reply | None) -> Reply | None:
+    """*reply* with what the last events of *text* add, backwards, until usage and finish reason are known."""
+    for count, event in enumerate(_events(text)):
+        if reply is None:
+            reply = event
+        else:
+            _complete(reply, event)
+        if count == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
+            break
+    return reply
+
+
+def _events(text: bytes) -> Iterator[Reply]:
+    """The events of *text*, the last one first; a half one at either end is left out."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    end = len(text)
-    while end >= 0:
-        start = text.rfind(b"\n", 0, end)
-        yield text[start + 1 : end]
-        end = start
+    for block in reversed(text.split(b"\n\n")):
+        for line in (block,) if b"\n" not in block else reversed(block.split(b"\n")):
+            if event := _event(line):
+                yield event
 
 
-def _read(reply: Reply, text: bytes) -> None:
-    """Fill *reply* from the last events of *text*, backwards, until usage and finish reason are known."""
-    events = 0
-    for line in _lines_backwards(text):
-        events += _fill(reply, line)
-        if events == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
-            return
-
-
-def _fill(reply: Reply, line: bytes) -> bool:
-    """Put what *reply* lacks from the event in *line*; whether it is one."""
-    if line[:6] not in (b"data: ", b"data:{") or line.endswith(b"[DONE]"):
-        return False
+def _event(line: bytes) -> Reply | None:
+    if line[:5] != b"data:" or line[-6:] == _DONE:
+        return None
     try:
-        event = decode_reply(line[5:])
+        return decode_reply(line[5:])
     except msgspec.DecodeError:
-        loose = read_loosely(line[5:])
-        if loose is None:
-            return False
-        event = loose
-    for name in ("id", "provider", "model", "usage", "service_tier"):
-        if getattr(reply, name) is None:
-            setattr(reply, name, getattr(event, name))
+        return read_loosely(line[5:])
+
+
+def _complete(reply: Reply, event: Reply) -> None:
+    """Put what *reply* lacks from an earlier *event*."""
+    if reply.usage is None:
+        reply.usage = event.usage
     if reply.finish_reason is None and event.finish_reason is not None:
         reply.choices = event.choices
     if reply.failure is None and (failure := event.failure) is not None:
         reply.error = failure
-    return True
+    reply.id = reply.id or event.id
+    reply.model = reply.model or event.model
+    reply.provider = reply.provider or event.provider
+    reply.service_tier = reply.service_tier or event.service_tier

@@ -39,7 +39,7 @@ def test_ids_go_to_the_head_and_the_rest_to_the_fields() -> None:
     with bind(session_id="s", request_id=7, user="u"):
         context = CONTEXT.get()
 
-        assert context.ids_json == b'"tool":null,"session_id":"s","request_id":"7"'
+        assert context.ids_json == '"tool":null,"session_id":"s","request_id":"7"'
         assert context.fields_json == b'{"user":"u"}'
 
 

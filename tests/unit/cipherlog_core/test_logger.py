@@ -51,7 +51,7 @@ def test_every_record_has_every_key(logs: Logs) -> None:
     ts = record.pop("ts")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", ts)
     assert before <= datetime.fromisoformat(ts) <= datetime.now(UTC)
-    assert re.fullmatch(r"[0-9a-f]{32}", record.pop("id"))
+    assert re.fullmatch(r"\d{16}[0-9a-f]{13}", record.pop("id"))
     assert record.pop("server") is not None
     assert record == {
         "schema": 1,
@@ -171,11 +171,11 @@ def test_a_struct_that_cannot_be_encoded_is_written_all_the_same(logs: Logs) -> 
     """A lone surrogate, a complex number: the line is valid and the event there."""
     channel = cipherlog_core.channel("facts", Fact)
     assert channel.emit(Fact("\ud800"))
-    assert channel.emit(Fact("n", 1j))
+    assert channel.emit(Fact("n", Fact("\ud801", 1j)))
 
     assert [r["fields"] for r in logs.read("facts")] == [
         {"name": "\\ud800", "size": None},
-        {"name": "n", "size": "1j"},
+        {"name": "n", "size": {"name": "\\ud801", "size": "1j"}},
     ]
 
 
