@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import msgspec
 
@@ -86,9 +85,9 @@ class Kept:
         if reply is None or reply.usage is None or reply.finish_reason is None:
             reply = self._look_further(b"".join(parts), reply)
         if reply.id is None or reply.model is None:
-            head = self._head or b"".join(parts)[:_HEAD]
-            for event in _events(head):
-                _complete(reply, event)
+            for line in _lines(self._head or b"".join(parts)[:_HEAD]):
+                if event := _event(line):
+                    _complete(reply, event)
         return reply
 
     def _look_further(self, text: bytes, reply: Reply | None) -> Reply:
@@ -107,24 +106,24 @@ class Kept:
 
 def _read(text: bytes, reply: Reply | None) -> Reply | None:
     """*reply* with what the last events of *text* add, backwards, until usage and finish reason are known."""
-    for count, event in enumerate(_events(text)):
-        if reply is None:
-            reply = event
-        else:
-            _complete(reply, event)
-        if count == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
-            break
+    events = 0
+    for line in reversed(_lines(text)):
+        if line and (event := _event(line)):
+            if reply is None:
+                reply = event
+            else:
+                _complete(reply, event)
+            events += 1
+            if events == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
+                break
     return reply
 
 
-def _events(text: bytes) -> Iterator[Reply]:
-    """The events of *text*, the last one first; a half one at either end is left out."""
+def _lines(text: bytes) -> list[bytes]:
+    """The lines of *text*, which may end in any of the three ways; the first and the last may be halves."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for block in reversed(text.split(b"\n\n")):
-        for line in (block,) if b"\n" not in block else reversed(block.split(b"\n")):
-            if event := _event(line):
-                yield event
+    return text.split(b"\n")
 
 
 def _event(line: bytes) -> Reply | None:
