@@ -7,6 +7,7 @@ the call: one object per call. This module is bent for speed; benchmarks/tap.py 
 - SSE is many chunks: a generator per iteration, 3 times as fast per chunk as an iterator class. The async one is
   started with the event loop's hooks off (`_begin`), so no loop and no trio keeps books on it, and one left behind is
   closed on the spot, without a warning. `parts.append` is written out: 3.11 specialises that, and not a cached name.
+- The two loops over a stream are twins, written out: what they share, put into a call, costs 30 ns a chunk.
 - The end of a stream is `[DONE]`, not the end of its bytes: SDKs stop there and close, and openai's async client
   iterates again to drain the rest. Two bytes before a chunk's end hint at it; `Kept.is_over` proves it.
 - `aclose` is a plain function that hands the inner coroutine on when nothing of ours is open.
