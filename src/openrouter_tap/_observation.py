@@ -158,12 +158,10 @@ class Observation:
             return "http_error", read_failure(failure, status)
         if status < _HTTP_ERROR and failure is not None:
             return "stream_error", read_failure(failure, status)
-        if outcome == "completed" and not sound:
+        if outcome == "failed" or (outcome == "completed" and not sound):
             host = self.request.url.host
             notice("broken reply", f"a reply of {host} is cut or not JSON: what it lacks is null in its event.")
-            outcome = "failed"
-        if outcome == "failed":
-            return outcome, CallError(error or str(status))
+            return "failed", CallError(error or str(status))
         if outcome == "closed_early" and reply.usage is not None and not self.streamed:
             return "completed", None  # closed behind its last byte and ahead of its end
         return outcome, None

@@ -179,7 +179,9 @@ def test_the_demo(tmp_path: Path) -> None:
     """At least 30 calls of all kinds, the report on them and the path of the log; again, the same report."""
     first, second = command("demo", folder=tmp_path / "logs"), command("demo", folder=tmp_path / "logs")
 
-    assert [first.returncode, first.stderr, second.returncode] == [0, "", 0]
+    assert [first.returncode, second.returncode] == [0, 0]
+    assert first.stderr == "a reply of 127.0.0.1 is cut or not JSON: what it lacks is null in its event.\n"
+    assert first.stdout.splitlines()[0].split()[:2] == ["1/38", "openai/gpt-4o-mini"]
     path = tmp_path / "logs" / "openrouter-costs.jsonl"
     assert f"The log: {path}" in first.stdout
     fields = [json.loads(text)["fields"] for text in path.read_text().splitlines()]
@@ -191,7 +193,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert any(field["tokens"]["cached"] for field in fields)
     assert any(field["tokens"]["reasoning"] for field in fields)
     assert any(field["finish_reason"] == "tool_calls" for field in fields)
-    costs = [
-        [row.split()[:7] for row in run.stdout.splitlines() if "/" in row and "." in row] for run in (first, second)
+    tables = [
+        [row.split()[:7] for row in run.stdout.split("OpenRouter calls")[1].splitlines()] for run in (first, second)
     ]
-    assert costs[0][:6] == costs[1][:6]
+    assert tables[0][4:11] == tables[1][4:11]

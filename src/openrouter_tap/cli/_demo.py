@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import Progress
 
 import cipherlog_core
 from cipherlog_core import Settings
-from openrouter_tap import TapOptions, TappedTransport, tag
+from openrouter_tap import CallEvent, TapOptions, TappedTransport, tag
 from openrouter_tap.report import read_report, show
 from openrouter_tap.simulator import MODELS, create_app, running
 
@@ -23,6 +23,7 @@ __all__ = ["run"]
 
 _DELAY = 0.005  # seconds between two chunks of a reply
 _TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+_HEADERS = {"Authorization": "Bearer no-key-is-needed"}
 _QUESTION = "What did this call cost, and where is that written? Answer in one sentence. " * 5
 
 
@@ -53,52 +54,44 @@ _CALLS = [
 
 
 def run(console: Console) -> None:
-    """Make all calls twice, async and sync, and print the report on them."""
+    """Make all calls twice, async and sync, tell of each as it ends, and print the report on them."""
     begin = datetime.now(UTC).isoformat()
-    with running(create_app(delay=_DELAY)) as origin, Progress(console=console, transient=True) as progress:
-        task = progress.add_task("calling the look-alike", total=2 * len(_CALLS))
+    numbers = itertools.count(1)
 
-        def tick(call: _Call) -> None:
-            progress.update(task, advance=1, description=f"{call.model}{' (stream)' if call.stream else ''}")
+    def tell(event: CallEvent) -> None:
+        kind = "stream" if event.streamed else "JSON"
+        cost = "?" if event.cost.total is None else f"{event.cost.total:.7f}"
+        number = f"{next(numbers)}/{2 * len(_CALLS)}"
+        line = f"{number:>5}  {event.request_model or '':<30} {kind:<6}  {event.outcome:<12}  {cost:>9}"
+        console.print(f"{line}  {event.latency_ms:4.0f} ms", highlight=False, no_wrap=True, overflow="ellipsis")
 
-        asyncio.run(_call_async(origin, tick))
-        _call_sync(origin, tick)
+    with running(create_app(delay=_DELAY)) as origin:
+        options = TapOptions(hosts=(httpx.URL(origin).netloc.decode(),), on_event=tell)
+        asyncio.run(_call_async(f"{origin}/api/v1/chat/completions", options))
+        _call_sync(f"{origin}/api/v1/chat/completions", options)
     cipherlog_core.stop()
     folder = Settings.from_env().dir
+    console.print()
     show(read_report(folder, since=begin), console)
     console.print(f"The log: {os.path.abspath(os.path.join(folder, 'openrouter-costs.jsonl'))}", soft_wrap=True)
 
 
-async def _call_async(origin: str, tick: Callable[[_Call], None]) -> None:
-    async with httpx.AsyncClient(transport=_tap(origin), base_url=f"{origin}/api/v1", headers=_HEADERS) as client:
+async def _call_async(url: str, options: TapOptions) -> None:
+    async with httpx.AsyncClient(transport=TappedTransport(options=options), headers=_HEADERS) as client:
         for call in _CALLS:
-            with tag(session_id="demo-async"):
-                try:
-                    async with client.stream("POST", "/chat/completions", json=call.body) as reply:
-                        async for line in reply.aiter_lines():
-                            if call.leave and "created" in line:
-                                break
-                except httpx.HTTPError:
-                    pass  # some are made to fail
-            tick(call)
+            failing = suppress(httpx.HTTPError)  # some are made to
+            with tag(session_id="demo-async"), failing:
+                async with client.stream("POST", url, json=call.body) as reply:
+                    async for line in reply.aiter_lines():
+                        if call.leave and "created" in line:
+                            break
 
 
-def _call_sync(origin: str, tick: Callable[[_Call], None]) -> None:
-    with httpx.Client(transport=_tap(origin), base_url=f"{origin}/api/v1", headers=_HEADERS) as client:
+def _call_sync(url: str, options: TapOptions) -> None:
+    with httpx.Client(transport=TappedTransport(options=options), headers=_HEADERS) as client:
         for call in _CALLS:
-            with tag(session_id="demo-sync"):
-                try:
-                    with client.stream("POST", "/chat/completions", json=call.body) as reply:
-                        for line in reply.iter_lines():
-                            if call.leave and "created" in line:
-                                break
-                except httpx.HTTPError:
-                    pass  # some are made to fail
-            tick(call)
-
-
-_HEADERS = {"Authorization": "Bearer no-key-is-needed"}
-
-
-def _tap(origin: str) -> TappedTransport:
-    return TappedTransport(options=TapOptions(hosts=(httpx.URL(origin).netloc.decode(),)))
+            failing = suppress(httpx.HTTPError)
+            with tag(session_id="demo-sync"), failing, client.stream("POST", url, json=call.body) as reply:
+                for line in reply.iter_lines():
+                    if call.leave and "created" in line:
+                        break

@@ -43,7 +43,7 @@ class _Chat:
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         response = await self._respond(Request(scope, receive))
@@ -62,9 +62,9 @@ class _Chat:
             return _error(400, f"{slug} is not a valid model ID")
         if refusal := _refusal(model.fails):
             return refusal
-        messages = json.dumps(asked.get("messages"))
-        result = answer(asked, model, is_cached=messages in self._seen)
-        self._seen.add(messages)
+        prompt = slug, json.dumps(asked.get("messages"))
+        result = answer(asked, model, is_cached=prompt in self._seen)
+        self._seen.add(prompt)
         if asked.get("stream"):
             return self._stream(_events(result), result)
         return self._json(result, gzip="gzip" in request.headers.get("accept-encoding", ""))

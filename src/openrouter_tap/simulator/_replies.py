@@ -15,7 +15,7 @@ __all__ = ["Answer", "answer", "error_body"]
 
 _TEXT = "the ring holds what the wire said and the line tells what the call cost in tokens and in time"
 _WORDS = _TEXT.split()
-_CACHED_FROM = 64  # tokens: shorter prompts are not cached
+_BLOCK = 64  # tokens: prompts are cached by whole blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def answer(request: dict[str, Any], model: Model, *, is_cached: bool) -> Answer:
         reasoning=reasoning,
         tool_calls=calls,
         finish_reason="tool_calls" if calls else "length" if count > most else "stop",
-        usage=_usage(model, prompt, completion, len(reasoning), prompt if is_cached and prompt >= _CACHED_FROM else 0),
+        usage=_usage(model, prompt, completion, len(reasoning), prompt - prompt % _BLOCK if is_cached else 0),
     )
 
 
