@@ -103,7 +103,7 @@ class Writer:
                 batches += 1
         except OSError as error:
             self._waits[spool.stem] = time.monotonic() + wait, min(2 * wait, _BACK_OFF[1])
-            message = f"{spool.stem} cannot be written ({error}); its events wait in memory, and it is tried again."
+            message = f"{spool.stem} cannot be written ({error}); its events wait in the ring, and it is tried again."
             notice.from_sink(f"{spool.stem} {error.errno}", message)
             return False
         self._waits.pop(spool.stem, None)
