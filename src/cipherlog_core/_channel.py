@@ -6,7 +6,6 @@ share, and one encoder that writes the rest behind it, ids, times, struct and al
 
 from __future__ import annotations
 
-import os
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT
 from cipherlog_core._encode import LINE_LIMIT, encode, encode_text, fit, printed
+from cipherlog_core._fork import HERE
 from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._settings import notice
 
@@ -24,7 +24,6 @@ T = TypeVar("T", bound=msgspec.Struct)
 _CURRENT: Any = object()
 _COMMA, _NEWLINE = b",\n"
 _encode_into = msgspec.json.Encoder().encode_into
-_getpid = os.getpid
 
 
 class _Rest(msgspec.Struct, gc=False):
@@ -71,11 +70,15 @@ class Channel(Generic[T]):
 
         The three ids default to what `bind` has bound here and now; None is written as null. Never raises.
         """
+        if tool is _CURRENT or session_id is _CURRENT or request_id is _CURRENT:
+            tool, session_id, request_id = _with_context(tool, session_id, request_id)
+        return self.emit_with_ids(struct, tool, session_id, request_id)
+
+    def emit_with_ids(self, struct: T, tool: str | None, session_id: str | None, request_id: str | None) -> bool:
+        """`emit`, for one who has looked for the ids."""
         try:
-            if _getpid() != _record.pid:  # a fork that ran no hooks
+            if not HERE[0]:  # a fork that ran no hooks
                 PIPELINE.renew()
-            if tool is _CURRENT or session_id is _CURRENT or request_id is _CURRENT:
-                tool, session_id, request_id = _with_context(tool, session_id, request_id)
             identity, start, buffers = self._form
             if identity is not _record.identity:
                 identity, start, buffers = self._new_form()
@@ -83,8 +86,8 @@ class Channel(Generic[T]):
                 buffer = buffers.pop()
             except IndexError:
                 buffer = bytearray(start)
-            ts, id_ = _record.stamp()
-            rest = _Rest(id_, ts, _record.thread_name(), tool, session_id, request_id, struct)
+            ts, id_, thread = _record.stamp()
+            rest = _Rest(id_, ts, thread, tool, session_id, request_id, struct)
             at = len(start)
             try:
                 _encode_into(rest, buffer, at)

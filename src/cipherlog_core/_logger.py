@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT, Context, encode_ids
 from cipherlog_core._encode import LINE_LIMIT, encode, fit
+from cipherlog_core._fork import HERE
 from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._settings import LEVELS, level_name, notice
 from cipherlog_core._spool import Spool
 
 __all__ = ["Logger"]
-
-_getpid = os.getpid
 
 
 class Logger:
@@ -54,7 +52,7 @@ class Logger:
                 number = LEVELS[level]
             if number < self.threshold:
                 return False
-            if _getpid() != _record.pid:  # a fork that ran no hooks
+            if not HERE[0]:  # a fork that ran no hooks
                 PIPELINE.renew()
             context = CONTEXT.get()
             if tool is None and session_id is None and request_id is None:

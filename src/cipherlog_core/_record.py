@@ -9,8 +9,9 @@ import threading
 import time
 
 from cipherlog_core._encode import encode_text
+from cipherlog_core._fork import mark
 
-__all__ = ["Origin", "head", "identity", "name_server", "renew", "server_name", "stamp", "thread_name"]
+__all__ = ["Origin", "head", "identity", "name_server", "renew", "server_name", "stamp"]
 
 _MANY = 1024  # different names after which a cache is emptied
 
@@ -48,17 +49,23 @@ class Origin:
         return f'"level":{level_},"logger":{logger},"pid":{pid},"server":{server},"event":{event_}'
 
 
-def stamp() -> tuple[str, str]:
-    """The time of now as text, and an id: microseconds, then what is unique to this process, then a count.
+def stamp() -> tuple[str, str, str]:
+    """The time of now as text, an id, and the name that the current thread has now.
 
-    One reading of the clock for both: two of the dearest things in an event.
+    The id: microseconds, then what is unique to this process, then a count. One reading of the clock for both: two of
+    the dearest things in an event.
     """
     micros = time.time_ns() // 1000
     second, date = _second
     if micros // 1_000_000 != second:
         date = _new_second(micros // 1_000_000)
     digits = str(micros)
-    return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF]
+    try:
+        name: str = _local.thread.name
+    except AttributeError:
+        _local.thread = threading.current_thread()
+        name = _local.thread.name
+    return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF], name
 
 
 def _new_second(second: int) -> str:
@@ -68,20 +75,9 @@ def _new_second(second: int) -> str:
     return date
 
 
-def thread_name() -> str:
-    """The name that the current thread has now."""
-    try:
-        name: str = _local.thread.name
-    except AttributeError:
-        _local.thread = threading.current_thread()
-        name = _local.thread.name
-    return name
-
-
 def head(prefix: str, ids: str) -> bytes:
     """A record up to the value of its ``fields``."""
-    ts, id_ = stamp()
-    name = thread_name()
+    ts, id_, name = stamp()
     thread = _thread_names.get(name) or _new_thread_name(name)
     return f'{{"schema":1,"id":"{id_}","ts":"{ts}",{prefix},"thread":{thread},{ids},"fields":'.encode()
 
@@ -108,6 +104,7 @@ def name_server(name: str) -> None:
 def renew() -> None:
     """Take a new identity, so that ids stay unique: at import and in a forked child."""
     global pid, _suffixes, identity
+    mark()
     process = secrets.token_hex(5)
     pid, _suffixes, identity = os.getpid(), [f"{process}{count:03x}" for count in range(0x1000)], object()
 

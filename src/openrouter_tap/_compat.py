@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ __all__ = [
     "StreamBase",
     "TransportBase",
     "default_transport",
+    "has_header",
+    "host_and_path",
     "one_header",
-    "pick_headers",
     "request_body",
 ]
 
@@ -31,6 +33,8 @@ def _installed() -> list[ModuleType]:
 
 
 LIBRARIES = _installed()
+
+_lower_name = itemgetter(1)
 
 if TYPE_CHECKING:
     import httpx2
@@ -60,12 +64,12 @@ def default_transport(request: Any, *, is_async: bool) -> Any:
     raise TypeError(f"TappedTransport got a {type(request)!r}, which is a Request of neither httpx nor httpx2")
 
 
-def pick_headers(headers: Any, wanted: frozenset[bytes]) -> dict[bytes, bytes]:
-    """The *wanted* (lower case) ones of a `Headers`, the last of each."""
+def has_header(headers: Any, wanted: frozenset[bytes]) -> bool:
+    """Whether a `Headers` has one of the *wanted* (lower case)."""
     try:
-        return {name: value for _, name, value in headers._list if name in wanted}  # noqa: SLF001  3 times as fast as .raw
-    except (AttributeError, TypeError, ValueError):
-        return {name.lower(): value for name, value in headers.raw if name.lower() in wanted}
+        return not wanted.isdisjoint(map(_lower_name, headers._list))  # noqa: SLF001  a third of the price of .keys()
+    except (AttributeError, TypeError, IndexError):
+        return not wanted.isdisjoint(name.lower() for name, _ in headers.raw)
 
 
 def one_header(headers: Any, wanted: bytes) -> bytes | None:
@@ -75,14 +79,23 @@ def one_header(headers: Any, wanted: bytes) -> bytes | None:
             if name == wanted:
                 return value  # type: ignore[no-any-return]
     except (AttributeError, TypeError, ValueError):
-        return pick_headers(headers, frozenset({wanted})).get(wanted)
+        return next((value for name, value in headers.raw if name.lower() == wanted), None)
     return None
+
+
+def host_and_path(url: Any) -> tuple[str, str]:
+    """Both as they stand in a `URL`."""
+    try:
+        parsed = url._uri_reference  # noqa: SLF001  without what .host and .path decode: IDNA and percent signs
+        return parsed.host, parsed.path
+    except AttributeError:
+        return url.host, url.path
 
 
 def request_body(request: Any) -> bytes | None:
     """The body if it is in memory; None for a stream, which only the inner transport may read."""
     try:
-        body = request.content
-    except Exception:  # noqa: BLE001  each library has its own RequestNotRead
+        body = request._content  # noqa: SLF001  what .content returns, at a third of its price
+    except AttributeError:
         return None
     return body if isinstance(body, bytes) else None

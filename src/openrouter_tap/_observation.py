@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from openrouter_tap._bridge import Context, notice
-from openrouter_tap._compat import one_header, request_body
+from openrouter_tap._compat import has_header, host_and_path, one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.request import NOTHING_ASKED, read_request
@@ -21,7 +21,8 @@ from openrouter_tap._parse.wire import Reply
 
 __all__ = ["NO_REPLY", "NO_TRACE", "Emit", "Observation", "clock", "trace_ids"]
 
-Emit = Callable[[CallEvent, Context, dict[bytes, bytes]], object]
+Emit = Callable[[CallEvent, str | None, str | None, str | None], object]
+"""Takes the event of a call, and the record's tool, session_id and request_id."""
 
 clock = time.perf_counter_ns
 
@@ -38,8 +39,8 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "videos": "videos",
 }
 _BY_PATH = {f"/api/v1/{tail}": endpoint for tail, endpoint in _ENDPOINTS.items()}
-_RETRY_COUNT = b"x-stainless-retry-count"
-_NO_HEADERS: dict[bytes, bytes] = {}
+_RETRY_COUNT = frozenset({b"x-stainless-retry-count"})
+_REQUEST_IDS = frozenset({b"request-id", b"x-request-id"})
 _NO_TAGS: dict[str, str] = {}
 NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
@@ -57,7 +58,7 @@ class Observation:
     context: Context
     emit: Emit
     started: int
-    headers: dict[bytes, bytes] = _NO_HEADERS
+    headers: Any = None
     headers_at: int | None = None
     status: int | None = None
     streamed = False
@@ -75,7 +76,12 @@ class Observation:
         try:
             event = self._event(clock(), outcome, error)
             if event is not None:
-                self.emit(event, self.context, self.headers)
+                tool, session_id, request_id = self.context.ids
+                if request_id is None:
+                    request_id = event.generation_id
+                    if request_id is None or has_header(self.headers, _REQUEST_IDS):
+                        request_id = self._request_id() or request_id
+                self.emit(event, tool, session_id, request_id)
         except Exception as fault:  # noqa: BLE001
             notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
         self.let_go()
@@ -101,14 +107,13 @@ class Observation:
 
     def let_go(self) -> None:
         """Drop what is held for the event."""
-        self.request = None
+        self.request = self.headers = None
 
     def _event(self, ended: int, outcome: Outcome, error: str | None) -> CallEvent | None:
         reply, sound = self.facts()
         request, usage, started = self.request, reply.usage, self.started
-        sent_id = self.headers.get(b"x-generation-id")
-        generation_id = sent_id.decode("latin-1") if sent_id else reply.id
-        path = request.url.path
+        generation_id = reply.id or self._header(b"x-generation-id")
+        host, path = host_and_path(request.url)
         endpoint = _BY_PATH.get(path) or _endpoint(path)
         if endpoint == "other" and usage is None and generation_id is None:
             return None  # an administrative call
@@ -118,6 +123,7 @@ class Observation:
         if outcome != "completed" or not sound or self.status != _OK or reply.failure is not None:
             outcome, failure = self._judged(outcome, error, reply, sound)
         pinned = self.context.pinned
+        choices = reply.choices
         trace_id, span_id = self.trace
         return CallEvent(  # by position, in the order of its fields: names would cost each call 0.9 µs
             "openrouter",
@@ -127,25 +133,33 @@ class Observation:
             reply.provider,
             generation_id,
             None,
-            _attempt(request),
-            request.url.host,
+            _retries(request) + 1 if has_header(request.headers, _RETRY_COUNT) else 1,
+            host,
             endpoint,
             self.streamed or asked.stream is True,
             self.status,
             outcome,
             failure,
-            _ms(started, ended),
-            None if self.headers_at is None else _ms(started, self.headers_at),
-            None if self.first_content is None else _ms(started, self.first_content),
+            (ended - started) // 1000 / 1000,
+            None if self.headers_at is None else (self.headers_at - started) // 1000 / 1000,
+            None if self.first_content is None else (self.first_content - started) // 1000 / 1000,
             NO_TOKENS if usage is None else tokens_of(usage),
             NO_COST if usage is None else cost_of(usage),
-            reply.finish_reason,
+            choices[0].finish_reason if choices else None,
             reply.service_tier,
             self.size if self.wire_size_known else None,
             trace_id,
             span_id,
             pinned.get("tags", _NO_TAGS),
         )
+
+    def _request_id(self) -> str | None:
+        """The reply's own, else Cloudflare's."""
+        return self._header(b"request-id") or self._header(b"x-request-id") or self._header(b"cf-ray")
+
+    def _header(self, name: bytes) -> str | None:
+        value = None if self.headers is None else one_header(self.headers, name)
+        return value.decode("latin-1") if value else None
 
     def _judged(
         self, outcome: Outcome, error: str | None, reply: Reply, sound: bool
@@ -173,14 +187,11 @@ def _endpoint(path: str) -> Endpoint:
     return _ENDPOINTS.get("/".join(parts[-2:])) or _ENDPOINTS.get(parts[-1]) or "other"
 
 
-def _attempt(request: Any) -> int:
-    count = one_header(request.headers, _RETRY_COUNT)
-    return int(count) + 1 if count and count.isdigit() else 1
-
-
-def _ms(start: int, end: int) -> float:
-    """Milliseconds with three decimals, from nanoseconds."""
-    return (end - start) // 1000 / 1000
+def _retries(request: Any) -> int:
+    """How often the SDK has sent the request before."""
+    (name,) = _RETRY_COUNT
+    count = one_header(request.headers, name)
+    return int(count) if count and count.isdigit() else 0
 
 
 def trace_ids() -> tuple[str | None, str | None]:

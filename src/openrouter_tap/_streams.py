@@ -5,9 +5,10 @@ the call: one object per call. This module is bent for speed; benchmarks/tap.py 
 
 - JSON is one or two chunks: the object is its own async iterator, and keeps the first chunk without a list.
 - SSE is many chunks: a generator per iteration, 3 times as fast per chunk as an iterator class. The async one is
-  started with the event loop's hooks off (`_begin`), so no loop and no trio keeps books on it, and one left behind is
+  started with the event loop's hooks off (`__aiter__`), so no loop and no trio keeps books on it; one left behind is
   closed on the spot, without a warning. `parts.append` is written out: 3.11 specialises that, and not a cached name.
-- The two loops over a stream are twins, written out: what they share, put into a call, costs 30 ns a chunk.
+- A stream is watched in three loops: until its first content, until its end, and not at all behind that. Sync and async
+  are twins, written out: what they share, put into a call, costs 30 ns a chunk.
 - The end of a stream is `[DONE]`, not the end of its bytes: SDKs stop there and close, and openai's async client
   iterates again to drain the rest. Two bytes before a chunk's end hint at it; `Kept.is_over` proves it.
 - `aclose` is a plain function that hands the inner coroutine on when nothing of ours is open.
@@ -34,7 +35,7 @@ __all__ = ["JsonStream", "SseStream"]
 _BRACKET = ord("]")
 _OK = 200
 _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
-_BINARY = (b"audio/", b"image/", b"video/", b"application/octet-stream")
+_BINARY = ("audio/", "image/", "video/", "application/octet-stream")
 
 
 class JsonStream(Observation, StreamBase):
@@ -63,7 +64,7 @@ class JsonStream(Observation, StreamBase):
             except DecodeError:
                 pass
         reply = read_reply(kept, cut=self._cut)
-        return reply or NO_REPLY, reply is not None or self.headers.get(b"content-type", b"").startswith(_BINARY)
+        return reply or NO_REPLY, reply is not None or (self._header(b"content-type") or "").startswith(_BINARY)
 
     def let_go(self) -> None:
         self.request = None
@@ -177,14 +178,18 @@ class SseStream(Observation, StreamBase):
             self.finish("completed")
         super().fail(error)
 
-    def _begins(self, chunk: bytes) -> bool:
-        """Before the first content: whether it is in *chunk*."""
+    def _opens(self, chunk: bytes) -> bool:
+        """Before the first content: keep *chunk*, and whether content is in it, or the end."""
+        self._kept.parts.append(chunk)
+        self._held += len(chunk)
+        if self._held > self._kept.limit:
+            self._held = self._kept.trim(self._held)
         text = self._overlap + chunk
         if has_content(text):
             self.first_content = clock()
             return True
-        self._overlap = text[-OVERLAP:]
-        return False
+        self._overlap = b"" if chunk[-1:] == b"\n" else text[-OVERLAP:]  # no content goes over the end of a line
+        return chunk[-3:-2] == b"]" and self._ends(self._held)
 
     def _ends(self, held: int) -> bool:
         """A chunk ended like ``[DONE]``: whether it is that event, and not a text that ends so."""
@@ -194,32 +199,43 @@ class SseStream(Observation, StreamBase):
             self.finish("completed")
         return self.done
 
-    def __iter__(self) -> Iterator[bytes]:
-        kept, held = self._kept, self._held
+    def __iter__(self) -> Iterator[bytes]:  # noqa: C901  see above: three loops, and what they share written out
+        kept = self._kept
         parts, limit = kept.parts, kept.limit
-        watched, waiting = not self.done, self.first_content is None
+        chunks = iter(self.body)
+        held = None
         try:
-            for chunk in self.body:
-                if watched:
+            if not self.done and self.first_content is None:
+                for chunk in chunks:
+                    opened = self._opens(chunk)
+                    yield chunk
+                    if opened:
+                        break
+            if not self.done:
+                held = self._held
+                for chunk in chunks:
                     parts.append(chunk)
                     held += len(chunk)
-                    if waiting and self._begins(chunk):
-                        waiting = False
                     if held > limit:
                         held = kept.trim(held)
                         limit = kept.limit
                     try:
                         if chunk[-3] == _BRACKET and self._ends(held):
-                            watched = False
+                            break
                     except IndexError:
                         pass
+                    yield chunk
+                else:
+                    self._held = held
+                    self.finish("completed")
+                    return
                 yield chunk
+            yield from chunks
         except BaseException as error:
-            self._held = held
+            if held is not None:
+                self._held = held
             self.fail(error)
             raise
-        self._held = held
-        self.finish("completed")
 
     def close(self) -> None:
         if not self.done:
@@ -238,35 +254,47 @@ class SseStream(Observation, StreamBase):
             sys.set_asyncgen_hooks(*hooks)
         return chunks
 
-    async def _watch(self) -> AsyncGenerator[bytes, None]:
-        kept, held = self._kept, self._held
+    async def _watch(self) -> AsyncGenerator[bytes, None]:  # noqa: C901  the twin of __iter__
+        kept = self._kept
         parts, limit = kept.parts, kept.limit
-        watched, waiting = not self.done, self.first_content is None
         self._inner = chunks = self.body.__aiter__()
+        held = None
         try:
             yield b""  # taken by __aiter__
-            async for chunk in chunks:
-                if watched:
+            if not self.done and self.first_content is None:
+                async for chunk in chunks:
+                    opened = self._opens(chunk)
+                    yield chunk
+                    if opened:
+                        break
+            if not self.done:
+                held = self._held
+                async for chunk in chunks:
                     parts.append(chunk)
                     held += len(chunk)
-                    if waiting and self._begins(chunk):
-                        waiting = False
                     if held > limit:
                         held = kept.trim(held)
                         limit = kept.limit
                     try:
                         if chunk[-3] == _BRACKET and self._ends(held):
-                            watched = False
+                            break
                     except IndexError:
                         pass
+                    yield chunk
+                else:
+                    self._held = held
+                    self.finish("completed")
+                    self._chunks = self._inner = None
+                    return
+                yield chunk
+            async for chunk in chunks:
                 yield chunk
         except BaseException as error:
-            self._held = held
+            if held is not None:
+                self._held = held
             self.fail(error)
             raise
         self._chunks = self._inner = None
-        self._held = held
-        self.finish("completed")
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         if not self.done:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from openrouter_tap import _bridge
 from openrouter_tap._bridge import Context, current, notice
-from openrouter_tap._compat import TransportBase, default_transport, pick_headers
+from openrouter_tap._compat import TransportBase, default_transport, one_header
 from openrouter_tap._event import CallEvent
 from openrouter_tap._observation import NO_TRACE, Emit, Observation, clock, trace_ids
 from openrouter_tap._options import Hosts, TapOptions
@@ -17,7 +17,6 @@ from openrouter_tap._streams import JsonStream, SseStream
 
 __all__ = ["TappedTransport"]
 
-_WANTED = frozenset({b"content-type", b"x-generation-id", b"request-id", b"x-request-id", b"cf-ray"})
 _EVENT_STREAM = b"text/event-stream"
 _SWITCHING_PROTOCOLS = 101
 
@@ -80,11 +79,11 @@ class TappedTransport(TransportBase):
         """Put the observation between the reply's body and the caller."""
         try:
             headers_at = clock()
-            headers = pick_headers(response.headers, _WANTED)
-            is_stream = headers.get(b"content-type", b"").startswith(_EVENT_STREAM)
-            call = SseStream() if is_stream else JsonStream()  # thrown away, it would report an abandoned call
+            content_type = one_header(response.headers, b"content-type") or b""
+            # The class first: an observation that is thrown away would report an abandoned call.
+            call = SseStream() if content_type.startswith(_EVENT_STREAM) else JsonStream()
             call.request, call.context, call.started, call.emit = request, context, started, self._emit
-            call.headers, call.headers_at, call.status = headers, headers_at, response.status_code
+            call.headers, call.headers_at, call.status = response.headers, headers_at, response.status_code
             if trace is not NO_TRACE:
                 call.trace = trace
             if response.is_closed:
@@ -160,8 +159,8 @@ def _emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:
     if on_event is None:
         return _bridge.record
 
-    def emit(event: CallEvent, context: Context, reply_ids: dict[bytes, bytes]) -> None:
-        _bridge.record(event, context, reply_ids)
+    def emit(event: CallEvent, *ids: str | None) -> None:
+        _bridge.record(event, *ids)
         try:
             on_event(event)
         except Exception as fault:  # noqa: BLE001

@@ -40,7 +40,7 @@ def observed(kind: type[Any], chunks: list[bytes]) -> tuple[CallEvent, list[byte
     events: list[CallEvent] = []
     call = kind()
     call.request, call.context, call.started = httpx.Request("POST", URL, content=b"{}"), current(), 0
-    call.emit, call.status = lambda event, *_: events.append(event), 200
+    call.emit, call.status, call.headers = lambda event, *_: events.append(event), 200, httpx.Headers()
 
     class Body(httpx.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import msgspec
 
 from openrouter_tap._parse.coding import WHOLE, inflate, is_deflated
 from openrouter_tap._parse.loose import read_loosely
-from openrouter_tap._parse.wire import Reply, decode_reply
+from openrouter_tap._parse.wire import Choice, Reply, decode_reply
 
 __all__ = ["OVERLAP", "Kept", "has_content"]
 
@@ -25,13 +25,19 @@ _EVENTS = 8  # the last events hold it all: error, finish reason, usage
 _CONTENT = re.compile(
     rb'"(?:content|reasoning|text|arguments|refusal|transcript|data)"\s*:\s*"[^"]|"tool_calls"\s*:\s*\[\s*\{'
 )
+_FINISH_REASON = b'"finish_reason":"'
+_USUAL_CONTENT = b'"content":"'  # found in a tenth of the time
 _DONE = b"[DONE]"
 _DONE_EVENT = b"data: [DONE]\n\n"
+_USUAL_END = b"\n\n" + _DONE_EVENT
 
 
 def has_content(text: bytes) -> bool:
     """Whether an event in *text* brings content, reasoning, a tool call or audio."""
-    return _CONTENT.search(text) is not None
+    at = text.find(_USUAL_CONTENT) + len(_USUAL_CONTENT)
+    if at >= len(_USUAL_CONTENT) and text[at : at + 1] not in b'"':
+        return True
+    return b'"' in text and _CONTENT.search(text) is not None
 
 
 class Kept:
@@ -79,9 +85,11 @@ class Kept:
     def facts(self) -> Reply:
         """What the events say, the last one that says it."""
         parts = self.parts
-        if parts and is_deflated(parts[0]):
-            parts = self._inflated()
-        reply = _read(b"".join(parts[-_FEW:]), None)
+        reply = _read_usual_end(b"".join(parts[-_FEW:]))
+        if reply is None:
+            if parts and is_deflated(parts[0]):
+                parts = self._inflated()
+            reply = _read(b"".join(parts[-_FEW:]), None)
         if reply is None or reply.usage is None or reply.finish_reason is None:
             reply = self._look_further(b"".join(parts), reply)
         if reply.id is None or reply.model is None:
@@ -102,6 +110,29 @@ class Kept:
     def _inflated(self) -> list[bytes]:
         inflated = None if self.gone else inflate(b"".join(self.parts))
         return inflated[0] if inflated else []
+
+
+def _read_usual_end(text: bytes) -> Reply | None:
+    """The facts of a stream that ends as OpenRouter's do: in an event with usage and then ``[DONE]``.
+
+    Twice as fast as `_read`, which reads any stream; None where it is another, or where an event tells of an error.
+    """
+    end = len(text) - len(_USUAL_END)
+    start = text.rfind(b"\n", 0, end) + 1
+    if not text.endswith(_USUAL_END) or not text.startswith(b"data: ", start) or b'"error"' in text:
+        return None
+    try:
+        reply = decode_reply(text[start + 6 : end])
+    except msgspec.DecodeError:
+        return None
+    choices = reply.choices
+    if not choices or choices[0].finish_reason is None:  # it stands in an event before; no quoted text looks like that
+        at = text.rfind(_FINISH_REASON, 0, start) + len(_FINISH_REASON)
+        reason = text[at : text.find(b'"', at)] if at >= len(_FINISH_REASON) else b""
+        if not reason.replace(b"_", b"").isalpha():
+            return None
+        reply.choices = [Choice(reason.decode())]
+    return reply if reply.usage is not None else None
 
 
 def _read(text: bytes, reply: Reply | None) -> Reply | None:

@@ -25,6 +25,11 @@ def tokens_of(usage: Usage) -> Tokens:
     """The token counts of *usage*."""
     prompt = usage.prompt_tokens_details or _NO_DETAILS
     completion = usage.completion_tokens_details or _NO_DETAILS
+    audio, image = completion.audio_tokens, completion.image_tokens
+    if prompt.audio_tokens is not None:
+        audio = prompt.audio_tokens + (audio or 0)
+    if prompt.image_tokens is not None:
+        image = prompt.image_tokens + (image or 0)
     return Tokens(
         usage.prompt_tokens,
         usage.completion_tokens,
@@ -32,8 +37,8 @@ def tokens_of(usage: Usage) -> Tokens:
         prompt.cached_tokens,
         prompt.cache_write_tokens,
         completion.reasoning_tokens,
-        _sum(prompt.audio_tokens, completion.audio_tokens),
-        _sum(prompt.image_tokens, completion.image_tokens),
+        audio,
+        image,
     )
 
 
@@ -51,12 +56,6 @@ def cost_of(usage: Usage) -> Cost:
     if given is not None and taken is not None and total - given - taken > total * _NOISE:
         other = _exact(total, -given, -taken)
     return Cost(given, taken, other, total, split.cost, usage.is_byok, "provider")
-
-
-def _sum(first: int | None, second: int | None) -> int | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
 
 
 def _exact(*amounts: float) -> float:

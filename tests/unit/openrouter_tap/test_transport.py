@@ -330,7 +330,7 @@ def test_a_fault_of_the_tap_reaches_no_call(
         raise RuntimeError("inside")
 
     tapped = client(lambda _: library.Response(200, json=message()))
-    for name in ("_streams.read_reply", "_observation.read_request", "_transport.pick_headers"):
+    for name in ("_streams.read_reply", "_observation.read_request", "_transport.one_header"):
         with monkeypatch.context() as patch:
             patch.setattr(f"openrouter_tap.{name}", broken)
             assert tapped.post(URL, json=BODY).json() == message()
