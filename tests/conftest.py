@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -23,6 +24,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def content(path: str) -> bytes:
+    """The bytes of a log file, compressed or not."""
+    data = Path(path).read_bytes()
+    return gzip.decompress(data) if path.endswith(".gz") else data
+
+
+NOTICES = {("log", "cipherlog_core"), ("log", "openrouter_tap")}
+
+
 class Logs:
     """The log folder of a test."""
 
@@ -30,10 +40,11 @@ class Logs:
         self.folder = folder
 
     def read(self, stem: str = "openrouter-costs") -> list[dict[str, Any]]:
-        """The records of all files of the log, oldest first, when everything is written."""
+        """The records of all files of the log but our own notices, oldest first, when everything is written."""
         assert cipherlog_core.flush()
-        lines = [line for path in segments(str(self.folder), stem) for line in Path(path).read_bytes().split(b"\n")]
-        return [json.loads(line) for line in lines if line]
+        lines = [line for path in segments(str(self.folder), f"{stem}.jsonl") for line in content(path).split(b"\n")]
+        records = [json.loads(line) for line in lines if line]
+        return [record for record in records if (record["event"], record["logger"]) not in NOTICES]
 
 
 @pytest.fixture

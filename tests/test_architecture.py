@@ -17,23 +17,35 @@ SOURCE = Path(__file__).parents[1] / "src"
 CORE = {
     "_notice": "",
     "_settings": "_notice",
+    "_stats": "",
+    "_exc": "",
+    "_encode": "_exc",
+    "_context": "_encode",
+    "_fork": "",
+    "_record": "_encode _fork",
+    "_text": "_encode",
+    "_folders": "",
+    "_lines": "_context _encode _folders _record _text",
+    "_sample": "",
     "_filesystem": "",
     "_ring": "_filesystem",
     "_ledger": "_filesystem",
     "_rotation": "",
-    "_logfile": "_filesystem _ledger _ring _rotation",
-    "_recover": "_filesystem _logfile _ring _rotation",
+    "_logfile": "_filesystem _folders _ledger _ring _rotation",
+    "_recover": "_filesystem _folders _logfile _ring",
     "_spool": "_logfile _ring",
     "_writer": "_settings _spool",
-    "_encode": "",
-    "_fork": "",
-    "_record": "_encode _fork",
-    "_context": "_encode",
-    "_pipeline": "_context _encode _filesystem _logfile _record _recover _ring _rotation _settings _spool _writer",
-    "_logger": "_context _encode _fork _pipeline _record _settings _spool",
-    "_channel": "_context _encode _fork _pipeline _record _settings",
-    "reading": "_recover _rotation",
-    "__init__": "_channel _context _logger _pipeline _record _settings",
+    "_archive": "_filesystem _folders _rotation _settings",
+    "_console": "_settings",
+    "_pipeline": "_archive _console _filesystem _folders _lines _logfile _record _recover _ring _rotation _settings _spool"
+    " _stats _writer",
+    "_channel": "_context _encode _folders _fork _pipeline _record _settings",
+    "_routing": "_channel",
+    "_logger": "_context _encode _exc _folders _fork _lines _pipeline _record _sample _settings _spool",
+    "_servers": "_logger _pipeline _record _settings",
+    "_stdlib": "_logger _servers",
+    "reading": "_folders _recover _rotation",
+    "__init__": "_channel _context _logger _pipeline _routing _servers _settings _stats _stdlib",
 }
 TAP = {
     "_event": "",
@@ -141,7 +153,7 @@ def test_only_their_own_rooms_need_the_extras() -> None:
 def test_all_names_are_exported_and_described(package: object) -> None:
     """``__all__`` is sorted, complete, and each name in it has a docstring of its own."""
     public = {name for name, value in vars(package).items() if not name.startswith("_") and not inspect.ismodule(value)}
-    public -= {"annotations", "PIPELINE", "LEVELS", "notice", "name_server"}
+    public -= {"annotations", "PIPELINE", "bridge", "open_server", "unbridge"}
 
     assert set(package.__all__) == public
     assert all(inspect.getdoc(getattr(package, name)) or name == "Outcome" for name in package.__all__)

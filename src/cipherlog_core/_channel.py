@@ -12,7 +12,8 @@ import msgspec
 
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT
-from cipherlog_core._encode import LINE_LIMIT, encode, encode_text, fit, printed
+from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, encode_text, fit, printed
+from cipherlog_core._folders import JSON_SUFFIX
 from cipherlog_core._fork import HERE
 from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._settings import notice
@@ -51,7 +52,7 @@ class Channel(Generic[T]):
 
     def __init__(self, stem: str, type_: type[T], event: str, logger: str, level: str) -> None:
         self.type = type_
-        self._spool = PIPELINE.spool(stem)
+        self._spool = PIPELINE.spool(stem + JSON_SUFFIX)
         self._append = self._spool.append
         self._origin = _record.Origin(logger)
         self._event = event
@@ -94,15 +95,27 @@ class Channel(Generic[T]):
                 buffer[at] = _COMMA
                 buffer.append(_NEWLINE)
             except Exception:  # noqa: BLE001  msgspec refuses by several types: a lone surrogate, a wrong type
-                buffer[at:] = _encode_slowly(rest, LINE_LIMIT - at)
-            if len(buffer) > LINE_LIMIT:
-                buffer[at:] = _encode_slowly(rest, LINE_LIMIT - at)
+                buffer[at:] = self._encode_slowly(rest, LINE_LIMIT - at)
+            else:
+                if len(buffer) > TEXT_LIMIT:
+                    buffer[at:] = self._encode_slowly(rest, LINE_LIMIT - at)
             kept = self._append(buffer)
             buffers.append(buffer)
             return kept
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
             notice(f"emit: {type(error)}", f"an event {self._event} could not be logged: {error!r}")
             return self._spool.refuse()
+
+    def _encode_slowly(self, rest: _Rest, room: int) -> bytes:
+        """The end of a line from what is no valid or too long a record: made valid, and cut to *room* bytes."""
+        values = msgspec.to_builtins(rest, str_keys=True, enc_hook=printed)
+        fields = values.pop("fields")
+        head = b"".join(b',"%b":%b' % (name.encode(), encode_text(value)) for name, value in values.items())
+        body = encode(fields)
+        if len(body) > TEXT_LIMIT:
+            body, is_cut = fit(fields, room - len(head) - len(b',"fields":}\n'))
+            self._spool.cut += is_cut
+        return b'%b,"fields":%b}\n' % (head, body)
 
     def _new_form(self) -> _Form:
         prefix = self._origin.prefix(self._level, self._event)
@@ -113,16 +126,6 @@ class Channel(Generic[T]):
 def _with_context(*given: Any) -> Any:
     """The ids as given, or as bound where they are not."""
     return (old if new is _CURRENT else new for new, old in zip(given, CONTEXT.get().ids, strict=True))
-
-
-def _encode_slowly(rest: _Rest, room: int) -> bytes:
-    """The end of a line from what is no valid or too long a record: made valid, and cut to *room* bytes."""
-    values = msgspec.to_builtins(rest, str_keys=True, enc_hook=printed)
-    fields = values.pop("fields")
-    head = b"".join(b',"%b":%b' % (name.encode(), encode_text(value)) for name, value in values.items())
-    body = encode(fields)
-    room -= len(head) + len(b',"fields":}\n')
-    return b'%b,"fields":%b}\n' % (head, body if len(body) <= room else fit(fields, room))
 
 
 def channel(

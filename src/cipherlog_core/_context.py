@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
 
 from cipherlog_core._encode import encode, encode_text, text_or_none
 
-__all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "encode_ids", "pin"]
+__all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "bound", "encode_ids", "pin"]
 
 _IDS = ("tool", "session_id", "request_id")
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def encode_ids(*ids: object) -> str:
@@ -74,6 +78,21 @@ def bind(**context: object) -> Scope[Context]:
     """
     current = CONTEXT.get()
     return Scope(CONTEXT, Context.of({**current.bound, **context}, current.pinned))
+
+
+def bound(function: Callable[P, R]) -> Callable[P, R]:
+    """*function*, to be called in another thread, with what is bound here and now.
+
+    Threads and executors begin with nothing bound: ``pool.submit(bound(work), 1)``.
+    """
+    context = CONTEXT.get()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with Scope(CONTEXT, context):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def pin(**ids: object) -> Scope[Context]:

@@ -1,26 +1,56 @@
-"""Which files can hold a memory mapping that never faults, and how to open files safely."""
+"""Which files can hold a memory mapping that never faults, and how to open and lock files safely."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
 import sys
 
-__all__ = ["allocate", "filesystem_of", "make_folder", "open_regular", "try_lock", "unlock"]
+try:
+    import fcntl
+except ModuleNotFoundError:  # no POSIX: no lock excludes another process, and no ring outlives its own
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "HAS_LOCKS",
+    "allocate",
+    "boot_id",
+    "filesystem_of",
+    "is_network",
+    "make_folder",
+    "open_regular",
+    "require_steady",
+    "try_lock",
+    "unlock",
+]
+
+HAS_LOCKS = fcntl is not None
+"""Whether processes can exclude each other from a file."""
 
 _MOUNTS = "/proc/self/mountinfo"
+_BOOT = "/proc/sys/kernel/random/boot_id"
 
 # A store into a mapping raises SIGBUS, which kills the process, when the file system cannot supply the page after
 # all. These keep what posix_fallocate promised. zfs and network file systems do not, nor does btrfs, with or without
 # copy on write: on a full disk the store reserves space first and hung there for good (Linux 6.18, NOCOW file).
 _STEADY = {"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"}
 
+_NETWORK = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|glusterfs|lustre|fuse(\..+)?|virtiofs|vboxsf")
 
-def filesystem_of(path: str, mounts: str) -> str:
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def filesystem_of(path: str, mounts: str | None = None) -> str:
     """The type of the file system that holds *path*, from the text of a mountinfo table; "" if unknown."""
+    if mounts is None:
+        try:
+            with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
+                mounts = table.read()
+        except OSError:
+            return ""
     path = os.path.realpath(path)
     found, longest = "", -1
     for line in mounts.splitlines():
@@ -32,25 +62,43 @@ def filesystem_of(path: str, mounts: str) -> str:
     return found
 
 
-def allocate(descriptor: int, path: str, size: int) -> None:
-    """Give the new, empty file behind *descriptor* its blocks, so that no store into its mapping can fault.
+def is_network(kind: str) -> bool:
+    """Whether files on a file system of this *kind* may be shared with other machines, and locks on them may not."""
+    return _NETWORK.fullmatch(kind) is not None
 
-    Raises `OSError` where the file system cannot promise that, or has no room.
-    """
+
+def require_steady(folder: str) -> None:
+    """Raise `OSError` if *folder* cannot hold a mapped file into which no store can fault."""
+    if not HAS_LOCKS:
+        raise OSError(errno.ENOTSUP, "this system has no lock that tells whether a ring's owner lives")
+    kind = filesystem_of(folder)
+    if sys.platform != "darwin" and kind not in _STEADY:
+        raise OSError(errno.ENOTSUP, f"a mapped file can fault on {kind or 'an unknown file system'}")
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Give the new, empty file behind *descriptor* its blocks. Raises `OSError` where there is no room."""
     if sys.platform == "darwin":  # no fallocate there: blocks come with the first write
         os.pwrite(descriptor, bytes(size), 0)
-        return
-    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
-        kind = filesystem_of(path, table.read())
-    if kind not in _STEADY:
-        raise OSError(errno.ENOTSUP, f"a mapped file can fault on {kind or 'an unknown file system'}", path)
-    os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.posix_fallocate(descriptor, 0, size)
+
+
+def boot_id() -> bytes:
+    """16 bytes that are others after the machine has been started anew; zeros where that cannot be told."""
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            return bytes.fromhex(file.read().strip().replace("-", ""))
+    except (OSError, ValueError):
+        return bytes(16)
 
 
 def make_folder(path: str) -> None:
     """Create *path* and what is missing above it, 0700 each; folders that exist keep their mode."""
     if not os.path.isdir(path):
-        make_folder(os.path.dirname(path))
+        parent = os.path.dirname(path)
+        if parent != path:
+            make_folder(parent)
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -60,7 +108,7 @@ def make_folder(path: str) -> None:
 
 def open_regular(path: str, flags: int) -> int:
     """A descriptor of the regular file at *path*: never through a symlink, never waiting on a FIFO."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, flags | _SAFE | _BINARY, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)
@@ -72,6 +120,8 @@ def try_lock(descriptor: int) -> bool:
 
     flock, not POSIX locks: those are dropped when the process closes any descriptor of the file.
     """
+    if fcntl is None:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,4 +131,5 @@ def try_lock(descriptor: int) -> bool:
 
 def unlock(descriptor: int) -> None:
     """Release the `flock` of an open file."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

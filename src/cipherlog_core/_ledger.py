@@ -1,7 +1,7 @@
-"""The lock file of a log: its lock, the ledger of the batch under way, a commit counter, the last segment number.
+"""The lock file of a log: its lock, the ledger of the batch under way, a commit counter, the last segment.
 
-Word 0 counts commits and is read without the lock, to see that somebody makes progress. Words 1 to 5 and the name
-after them are the ledger. Each is written by one `pwrite` within a page, which a kill cannot cut.
+Word 0 counts commits and is read without the lock, to see that somebody makes progress. The words behind it and the
+name are the ledger. Each is written by one `pwrite` within a page, which a kill cannot cut.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 import struct
 from typing import NamedTuple
 
-from cipherlog_core._filesystem import open_regular, try_lock, unlock
+from cipherlog_core._filesystem import HAS_LOCKS, open_regular, try_lock, unlock
 
-__all__ = ["Entry", "Ledger"]
+__all__ = ["Entry", "Ledger", "open_ledger"]
 
 _SIZE = 4096
-_STATE = struct.Struct("<QQQQQQ128s")  # commits, open, then an Entry
-_SEGMENT = struct.Struct("<Q")
-_SEGMENT_AT = 2048
+_STATE = struct.Struct("<QQQQQQ16s144s")  # commits, open, then an Entry
+_LAST = struct.Struct("<QQ")
+_LAST_AT = 2048
 
 
 class Entry(NamedTuple):
@@ -27,6 +27,8 @@ class Entry(NamedTuple):
     offset: int
     tail: int
     length: int
+    boot: bytes
+    """Of the machine (see `_filesystem.boot_id`): what was under way in another one's memory is gone."""
     ring: str
 
 
@@ -58,31 +60,69 @@ class Ledger:
     @property
     def commits(self) -> int:
         """Batches that were ever written, by anybody."""
-        return int(_STATE.unpack(os.pread(self._descriptor, _STATE.size, 0))[0])
+        return int(_STATE.unpack(self._read(_STATE.size, 0))[0])
 
     def entry(self) -> Entry | None:
         """The batch whose writer did not finish."""
-        _, is_open, inode, offset, tail, length, name = _STATE.unpack(os.pread(self._descriptor, _STATE.size, 0))
-        return Entry(inode, offset, tail, length, name.rstrip(b"\0").decode()) if is_open else None
+        _, is_open, inode, offset, tail, length, boot, name = _STATE.unpack(self._read(_STATE.size, 0))
+        ring = name.rstrip(b"\0").decode("utf-8", "replace")
+        return Entry(inode, offset, tail, length, boot, ring) if is_open else None
 
     def open_entry(self, entry: Entry) -> None:
         """Note what is about to be written, before a byte of it is."""
-        state = _STATE.pack(self.commits, 1, *entry[:4], entry.ring.encode())
-        os.pwrite(self._descriptor, state, 0)
+        self._write(_STATE.pack(self.commits, 1, *entry[:5], entry.ring.encode()), 0)
 
     def close_entry(self) -> None:
         """Note that the batch is in the file and its ring's tail behind it."""
-        os.pwrite(self._descriptor, struct.pack("<QQ", self.commits + 1, 0), 0)
+        self._write(struct.pack("<QQ", self.commits + 1, 0), 0)
 
     @property
-    def segment(self) -> int:
-        """Number of the last segment; 0 before the first."""
-        return int(_SEGMENT.unpack(os.pread(self._descriptor, _SEGMENT.size, _SEGMENT_AT))[0])
+    def last(self) -> tuple[int, int]:
+        """Number of the last segment, 0 before the first, and the period (see `Rotation`) begun with its end."""
+        number, period = _LAST.unpack(self._read(_LAST.size, _LAST_AT))
+        return number, period
 
-    @segment.setter
-    def segment(self, number: int) -> None:
-        os.pwrite(self._descriptor, _SEGMENT.pack(number), _SEGMENT_AT)
+    @last.setter
+    def last(self, last: tuple[int, int]) -> None:
+        self._write(_LAST.pack(*last), _LAST_AT)
 
     def close(self) -> None:
         """Close the descriptor, which ends the lock if this was its last copy."""
         os.close(self._descriptor)
+
+    def _read(self, count: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, count, offset)
+
+    def _write(self, data: bytes, offset: int) -> None:
+        os.pwrite(self._descriptor, data, offset)
+
+
+class _Unshared(Ledger):
+    """A ledger in memory, for systems on which no lock would make a file worth more."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._page = bytearray(_SIZE)
+
+    def try_lock(self) -> bool:
+        return True
+
+    def unlock(self) -> None:
+        pass
+
+    def in_place(self) -> bool:
+        return os.path.isdir(os.path.dirname(self.path))
+
+    def close(self) -> None:
+        pass
+
+    def _read(self, count: int, offset: int) -> bytes:
+        return bytes(self._page[offset : offset + count])
+
+    def _write(self, data: bytes, offset: int) -> None:
+        self._page[offset : offset + len(data)] = data
+
+
+def open_ledger(path: str) -> Ledger:
+    """The ledger in the lock file *path*."""
+    return Ledger(path) if HAS_LOCKS else _Unshared(path)

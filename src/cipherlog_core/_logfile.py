@@ -11,16 +11,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from cipherlog_core._filesystem import make_folder, open_regular
-from cipherlog_core._ledger import Entry, Ledger
+from cipherlog_core._filesystem import boot_id, make_folder, open_regular
+from cipherlog_core._folders import Folders
+from cipherlog_core._ledger import Entry, Ledger, open_ledger
 from cipherlog_core._ring import TAIL, BadRingError, Ring
-from cipherlog_core._rotation import SUFFIX, last_segment_number, segment_name
+from cipherlog_core._rotation import Rotation, last_segment_number, segment_name
 
-__all__ = ["SPOOL", "Counts", "LogFile"]
+__all__ = ["Counts", "LogFile"]
 
-SPOOL = ".spool"
 _NAP = 0.0005  # seconds between two tries for a lock
 _ROTATE_AGAIN = 5.0  # seconds after a rename that failed
 
@@ -35,21 +36,41 @@ class Counts:
     torn: int = 0
 
 
-class LogFile:
-    """`folder/stem.jsonl`. It opens nothing before the first `move`, and opens again what others replaced."""
+def _nothing(_: object) -> None:
+    pass
 
-    def __init__(self, folder: str, stem: str, rotate_size: int = 0, counts: Counts | None = None) -> None:
-        self.folder = folder
-        self.stem = stem
-        self.path = os.path.join(folder, stem + SUFFIX)
-        self.spool = os.path.join(folder, SPOOL)
-        self.rotate_size = rotate_size
+
+class LogFile:
+    """The log *name* in *folders*. It opens nothing before the first `move`, and opens again what others replaced.
+
+    `on_batch` is called with the bytes of each batch, *on_closed* with the path of each segment: under the lock, so
+    they must neither wait nor raise.
+    """
+
+    def __init__(
+        self,
+        folders: Folders,
+        name: str,
+        rotation: Rotation = Rotation(),  # noqa: B008  immutable
+        counts: Counts | None = None,
+        *,
+        on_closed: Callable[[str], object] = _nothing,
+    ) -> None:
+        self.folders = folders
+        self.name = name
+        self.path = os.path.join(folders.logs, name)
         self.counts = counts or Counts()
+        self._rotation = rotation
+        self.on_batch: Callable[[bytes], object] = _nothing
+        self._on_closed = on_closed
+        self._boot = boot_id()
         self._threads = threading.Lock()  # flock does not exclude threads that share one descriptor
         self._ledger: Ledger | None = None
         self._descriptor = -1
         self._inode = 0
         self._size = 0
+        self._written = 0.0
+        self._overdue = False  # a turn of the clock is seen once, though the rename may fail more often
         self._rotate_from = 0.0
 
     def move(self, ring: Ring, deadline: float | None = None) -> int:
@@ -83,8 +104,8 @@ class LogFile:
     def _lock(self, deadline: float | None) -> Ledger | None:
         while True:
             if self._ledger is None:
-                make_folder(self.spool)
-                self._ledger = Ledger(os.path.join(self.spool, f"{self.stem}{SUFFIX}.lock"))
+                make_folder(self.folders.spool)
+                self._ledger = open_ledger(os.path.join(self.folders.spool, f"{self.name}.lock"))
             if not self._ledger.try_lock():
                 if _passed(deadline):
                     return None
@@ -102,12 +123,12 @@ class LogFile:
         tail, data = ring.batch()
         if not data:
             return 0
-        if self.rotate_size and self._size and self._size + len(data) > self.rotate_size:
-            self._try_to_rotate(ledger)
-        ledger.open_entry(Entry(self._inode, self._size, tail, len(data), ring.name))
+        self._rotate_if_due(ledger, len(data))
+        ledger.open_entry(Entry(self._inode, self._size, tail, len(data), self._boot, ring.name))
         self._write(data)
         ring.words[TAIL] = tail + len(data)
         ledger.close_entry()
+        self.on_batch(data)
         return len(data)
 
     def _find_log(self) -> None:
@@ -115,14 +136,14 @@ class LogFile:
         try:
             there = os.stat(self.path, follow_symlinks=False)
             if there.st_ino == self._inode and self._descriptor >= 0:
-                self._size = there.st_size
+                self._size, self._written = there.st_size, there.st_mtime
                 return
         except FileNotFoundError:
             pass
         self._close_log()
         self._descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         here = os.fstat(self._descriptor)
-        self._inode, self._size = here.st_ino, here.st_size
+        self._inode, self._size, self._written = here.st_ino, here.st_size, here.st_mtime
 
     def _settle(self, entry: Entry, mine: Ring) -> None:
         """Finish the batch of a writer that died or failed between ledger and tail."""
@@ -130,15 +151,24 @@ class LogFile:
         if entry.ring == mine.name:
             self._roll_forward(entry, mine)
             return
-        try:
-            ring = Ring.attach(os.path.join(self.spool, entry.ring))
-        except (OSError, BadRingError):
+        ring = self._ring_of(entry)
+        if ring is None:
             self._end_line()  # out of reach: its owner's next start may write the batch again
             return
         try:
             self._roll_forward(entry, ring)
         finally:
             ring.close()
+
+    def _ring_of(self, entry: Entry) -> Ring | None:
+        if entry.boot != self._boot:  # neither ledger nor ring are what they were when the machine went down
+            return None
+        for folder in self.folders.rings:
+            try:
+                return Ring.attach(os.path.join(folder, entry.ring))
+            except (OSError, BadRingError):
+                continue
+        return None
 
     def _roll_forward(self, entry: Entry, ring: Ring) -> None:
         if ring.words[TAIL] != entry.tail:  # it died after its tail moved: all is done
@@ -154,12 +184,16 @@ class LogFile:
         """Whether the end of the file is the first *written* bytes of the batch."""
         if self._inode != entry.inode or not 0 <= written <= entry.length:
             return False
-        return os.pread(self._descriptor, written, entry.offset) == ring.read(entry.tail, written)
+        return self._read(written, entry.offset) == ring.read(entry.tail, written)
 
     def _end_line(self) -> None:
-        if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
+        if self._size and self._read(1, self._size - 1) != b"\n":
             self.counts.torn += 1
             self._write(b"\n")
+
+    def _read(self, count: int, offset: int) -> bytes:
+        os.lseek(self._descriptor, offset, os.SEEK_SET)  # writes go to the end all the same
+        return os.read(self._descriptor, count)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -168,19 +202,27 @@ class LogFile:
             self._size += count
             view = view[count:]
 
-    def _try_to_rotate(self, ledger: Ledger) -> None:
-        if not _passed(self._rotate_from):
-            return
+    def _rotate_if_due(self, ledger: Ledger, more: int) -> None:
+        now, (number, since) = time.time(), ledger.last
+        self._overdue |= self._rotation.is_due(self._size, more, self._written, since, now)
+        if self._overdue and _passed(self._rotate_from):
+            self._rotate(ledger, number, self._rotation.period(now))
+
+    def _rotate(self, ledger: Ledger, number: int, period: int) -> None:
         try:
-            number = (ledger.segment or last_segment_number(self.folder, self.stem)) + 1
-            ledger.segment = number  # first: after a kill a number may be left out, never given twice
-            os.rename(self.path, os.path.join(self.folder, segment_name(self.stem, number)))
+            number = (number or last_segment_number(self.folders.logs, self.name)) + 1
+            path = os.path.join(self.folders.logs, segment_name(self.name, number))
+            ledger.last = number, period  # first: after a kill a number may be left out, never given twice
+            self._close_log()  # not everywhere can an open file be renamed
+            os.rename(self.path, path)
         except OSError:  # a file that grows is better than one that stops
             self.counts.failed_rotations += 1
             self._rotate_from = time.monotonic() + _ROTATE_AGAIN
         else:
             self.counts.rotations += 1
-            self._find_log()
+            self._overdue = False
+            self._on_closed(path)
+        self._find_log()
 
     # Forgotten first, closed then: an exception of a signal handler between the two must not leave a number here
     # that is closed already, and may be another file's the next time.

@@ -1,29 +1,44 @@
-"""The logger of a server: any event, any fields."""
+"""The logger of a server: any event, any fields, and the records of `logging`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT, Context, encode_ids
-from cipherlog_core._encode import LINE_LIMIT, encode, fit
+from cipherlog_core._encode import TEXT_LIMIT, text_or_none
+from cipherlog_core._exc import describe
+from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._fork import HERE
+from cipherlog_core._lines import Line, body, json_line, text_line_of
 from cipherlog_core._pipeline import PIPELINE
-from cipherlog_core._settings import LEVELS, level_name, notice
+from cipherlog_core._sample import is_kept
+from cipherlog_core._settings import LEVELS, Settings, level_name, notice
 from cipherlog_core._spool import Spool
 
 __all__ = ["Logger"]
+
+_DEBUG = LEVELS["DEBUG"]
+_HTTP = {"httpx", "httpcore", "httpx2", "httpcore2"}
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
 
 class Logger:
     """Writes events to ``<server>.jsonl``. Made by `start`."""
 
-    def __init__(self, server: str, spool: Spool) -> None:
+    def __init__(self, server: str) -> None:
         self.server = server
-        self.threshold = LEVELS["INFO"]
-        self._spool = spool
-        self._append = spool.append
         self._origin = _record.Origin(server, server)
+        self._origins: dict[str, _record.Origin] = {}
+
+    def use(self, spool: Spool, settings: Settings) -> None:
+        """Log to *spool* from now on, as *settings* say."""
+        self._spool = spool
+        self._append: Callable[[bytes], bool] = spool.append
+        self._is_text = spool.name.endswith(TEXT_SUFFIX)
+        self._one_in = settings.sample_http
+        self.threshold = LEVELS[settings.level]
 
     def event(
         self,
@@ -40,10 +55,11 @@ class Logger:
         """Log *name* with *more* as its fields; never raises, and never waits for the disk unless the ring is full.
 
         *tool*, *session_id* and *request_id* fill the record's own keys and default to what `bind` bound. *fields*
-        are further fields, whose names may be those of parameters.
+        are further fields, whose names may be those of parameters. An exception that is the value of a field becomes an
+        object of its type, message, stack and cause.
 
         Returns True when the line is safe from the death of the process. False when it was dropped, which `stats`
-        counts, or when *level* is below that of the settings.
+        counts, when *level* is below that of the settings, or when it is one of those that sampling leaves out.
         """
         try:
             number = LEVELS.get(level)
@@ -55,36 +71,94 @@ class Logger:
             if not HERE[0]:  # a fork that ran no hooks
                 PIPELINE.renew()
             context = CONTEXT.get()
-            if tool is None and session_id is None and request_id is None:
-                ids = context.ids_json
-            else:
-                ids = _merged(context, tool, session_id, request_id)
             if fields is not None:
                 more.update(fields)
-            prefix = self._origin.prefix(level, name)
-            line = b"%b%b}\n" % (_record.head(prefix, ids), _body(context, more))
-            if len(line) > LINE_LIMIT:
-                head = _record.head(prefix, ids)
-                line = b"%b%b}\n" % (head, fit({**context.fields, **more}, LINE_LIMIT - len(head) - 2))
+            if number == _DEBUG and name == "http" and not self._samples(session_id or context.ids[1], more):
+                return False
+            if self._is_text:
+                ids = _merged(context, tool, session_id, request_id)
+                ts, _, _ = _record.stamp()
+                return self._put(text_line_of((ts, level, self.server, str(name)), ids, {**context.fields, **more}))
+            if tool is None and session_id is None and request_id is None:
+                ids_json = context.ids_json
+            else:
+                ids_json = encode_ids(*_merged(context, tool, session_id, request_id))
+            head = _record.head(self._origin.prefix(level, name), ids_json)
+            line = b"%b%b}\n" % (head, body(context, more))
+            if len(line) > TEXT_LIMIT:
+                return self._put(json_line(head, context, more))
             return self._append(line)
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
-            notice(f"event: {type(error)}", f"an event of {self.server} could not be logged: {error!r}")
-            return self._spool.refuse()
+            return self._refuse(error)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Log a *record* of `logging`: its message and extras as fields, its exception as ``exc``; never raises."""
+        try:
+            if record.levelno < self.threshold:
+                return False
+            if not HERE[0]:
+                PIPELINE.renew()
+            return self._handle(record, CONTEXT.get())
+        except Exception as error:  # noqa: BLE001  as in event
+            return self._refuse(error)
+
+    def _handle(self, record: logging.LogRecord, context: Context) -> bool:
+        fields: dict[str, object] = {"message": _message(record)}
+        given = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        ids_given = [given.pop(name, None) for name in ("tool", "session_id", "request_id")] if given else []
+        ids = _merged(context, *ids_given) if any(ids_given) else context.ids
+        is_http = record.levelno <= _DEBUG and self._one_in > 1 and record.name.partition(".")[0] in _HTTP
+        if is_http and not self._samples(ids[1], fields):
+            return False
+        fields.update(given)
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["exc"] = describe(record.exc_info[1])
+        if record.stack_info:
+            fields["stack_info"] = record.stack_info
+        level = _level_of(record)
+        ts, id_ = _record.stamp_at(record.created)
+        if self._is_text:
+            return self._put(text_line_of((ts, level, record.name, "log"), ids, {**context.fields, **fields}))
+        origin = self._origins.get(record.name) or self._new_origin(record.name)
+        ids_json = context.ids_json if ids is context.ids else encode_ids(*ids)
+        prefix = origin.prefix(level, "log", record.process)
+        return self._put(json_line(_record.head_of(ts, id_, str(record.threadName), prefix, ids_json), context, fields))
+
+    def _samples(self, session_id: str | None, fields: dict[str, object]) -> bool:
+        """Whether one of many records is written, which then says for how many it stands."""
+        fields["sample_weight"] = self._one_in
+        return is_kept(session_id, self._one_in)
+
+    def _new_origin(self, name: str) -> _record.Origin:
+        return self._origins.setdefault(name, _record.Origin(name, self.server))
+
+    def _put(self, line: Line) -> bool:
+        self._spool.cut += line.is_cut
+        return self._append(line.data)
+
+    def _refuse(self, error: Exception) -> bool:
+        notice(f"event: {type(error)}", f"an event of {self.server} could not be logged: {error!r}")
+        return self._spool.refuse()
 
 
-def _body(context: Context, fields: dict[str, object]) -> bytes:
-    bound = context.fields
-    if not bound:
-        return encode(fields)
-    if not fields:
-        return context.fields_json
-    if bound.keys().isdisjoint(fields):
-        return b"%b,%b" % (context.fields_json[:-1], encode(fields)[1:])
-    return encode({**bound, **fields})
+def _merged(context: Context, *given: object) -> tuple[str | None, ...]:
+    """The three ids: as they were given, else as they are bound."""
+    return tuple(bound if new is None else text_or_none(new) for new, bound in zip(given, context.ids, strict=True))
 
 
-def _merged(context: Context, *given: str | None) -> str:
-    return encode_ids(*(bound if new is None else new for new, bound in zip(given, context.ids, strict=True)))
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  arguments that do not fit the message: neither is lost
+        return f"{record.msg} {record.args!r}"
+
+
+def _level_of(record: logging.LogRecord) -> str:
+    """The highest of our levels that the record reaches: custom levels stand in between."""
+    level = record.levelname
+    if level in LEVELS:
+        return level
+    return next((name for name, number in reversed(LEVELS.items()) if record.levelno >= number), "DEBUG")
 
 
 def _known(level: object) -> str:

@@ -4,110 +4,99 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime
-
-import msgspec
+from functools import partial
 
 from cipherlog_core import _record
-from cipherlog_core._context import NOTHING
-from cipherlog_core._encode import encode
-from cipherlog_core._filesystem import make_folder
-from cipherlog_core._logfile import SPOOL, LogFile
+from cipherlog_core._archive import Archiver, Log
+from cipherlog_core._console import Console
+from cipherlog_core._filesystem import HAS_LOCKS, filesystem_of, is_network, make_folder
+from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders
+from cipherlog_core._lines import describe_drops
+from cipherlog_core._logfile import LogFile
 from cipherlog_core._recover import recover
 from cipherlog_core._ring import Ring
-from cipherlog_core._rotation import SUFFIX
+from cipherlog_core._rotation import Rotation
 from cipherlog_core._settings import Settings, notice
 from cipherlog_core._spool import Spool
+from cipherlog_core._stats import FileStats, Stats, add_up
 from cipherlog_core._writer import Writer
 
-__all__ = ["PIPELINE", "FileStats", "Stats"]
+__all__ = ["PIPELINE"]
 
 _EXIT = 2.0  # seconds that the end of the process may wait for the disk
+_MEND = 0.5  # seconds that a log's lines may take to be written before it gets another ring
 _RECORD = 512  # bytes at which a record is reckoned where the size of a ring is given in records
 _LEAST = 1 << 20  # bytes of the smallest ring: a quarter of it holds the longest line
 
 
-class FileStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to one log in this process since it began, in records unless it says otherwise."""
-
-    accepted: int = 0
-    """Events whose call returned True."""
-    written: int = 0
-    """Those of them that are in the log file."""
-    dropped: int = 0
-    """Events that were refused or lost."""
-    recovered: int = 0
-    """Records of dead processes that this process brought into the log."""
-    pending_bytes: int = 0
-    """Bytes in the ring that are not in the log yet."""
-    durable: bool = True
-    """Whether what is accepted survives the death of the process."""
-    rotations: int = 0
-    errors: int = 0
-    """Attempts to write that failed; what they were to write is tried again."""
-
-
-class Stats(FileStats, frozen=True, kw_only=True):
-    """The sums over all logs of the process; `durable` if each of them is."""
-
-    files: dict[str, FileStats] = {}
-    """By file name, such as ``openrouter-costs.jsonl``."""
-
-
 class Pipeline:
-    """All logs of a process, one `Spool` each, and the writer that serves them."""
+    """All logs of a process, one `Spool` each, and the threads that serve them."""
 
     def __init__(self) -> None:
-        self._spools: dict[str, Spool] = {}
+        self._spools: dict[str, Spool] = {}  # by file name, as all below
+        self._names: dict[str, str] = {}  # by server
         self._chosen: dict[str, Settings] = {}
         self._default: Settings | None = None
-        self._exiting = self._registered = False
-        self._origin = _record.Origin("cipherlog_core")
-        self._writer = Writer(lambda: list(self._spools.values()), self._report_drops, self._tidy)
         self._environment: Settings | None = None
-        self._folders: dict[str, str] = {}
+        self._folders: dict[tuple[str, str | None], Folders] = {}
+        self._consoles: dict[str, Console] = {}
+        self._exiting = self._at_exit_is_registered = False
+        self._archiver = Archiver(self._logs)
+        self._writer = Writer(lambda: list(self._spools.values()), self._report_drops, self._after_round, self._tidy)
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew in a forked child: it has its parent's settings, and its own rings and thread."""
+        """Begin anew in a forked child: it has its parent's settings, and its own rings and threads."""
         _record.renew()
         self._lock = threading.Lock()
         self._opener = 0  # the thread that is opening a log: nested events must not wait for it
+        self._finalizer_is_registered = False
         self._recovered: Counter[str] = Counter()
         self._writer.renew()
+        self._archiver.renew()
         for spool in self._spools.values():
             spool.renew()
+        for console in self._consoles.values():
+            console.renew()
 
-    def spool(self, stem: str) -> Spool:
-        """The spool of the log *stem*; nothing is opened yet."""
-        return self._spools.get(stem) or self._spools.setdefault(stem, Spool(stem, self._open, self._writer.wake))
+    def spool(self, name: str) -> Spool:
+        """The spool of the log with the file name *name*; nothing is opened yet."""
+        return self._spools.get(name) or self._spools.setdefault(name, Spool(name, self._open, self._writer.wake))
 
-    def settings(self, stem: str) -> Settings:
-        """What is in force for the log *stem*."""
-        if self._environment is None and not (stem in self._chosen or self._default):
-            self._environment = Settings.from_env()
-        return self._chosen.get(stem) or self._default or self._environment or Settings()
+    def settings(self, name: str) -> Settings:
+        """What is in force for the log *name*."""
+        return self._chosen.get(name) or self._default or self._from_environment()
 
-    def start(self, stem: str, settings: Settings | None) -> None:
-        """Open the log *stem*, after what dead processes left in its folder has been brought into the logs."""
-        spool = self.spool(stem)
+    def start(self, server: str, settings: Settings | None) -> Spool:
+        """Open the log of *server*, after what dead processes left in its folder has been brought into the logs."""
         if not any(spool.ring for spool in self._spools.values()):
             self._chosen.clear()
             self._default = settings
             self._forget_environment()
-        if settings is not None and spool.ring is None:
-            self._chosen[stem] = settings
-        self._recover(self._folder(self.settings(stem)))
+        spool = self.server_spool(server, settings)
+        self._recover(self._folders_of(spool.name))
         if spool.ring is None:
             self._open(spool)
+        return spool
+
+    def server_spool(self, server: str, settings: Settings | None = None) -> Spool:
+        """The spool of the log of *server*, which opens at its first line. *settings* hold where it is not open."""
+        name = self._names.get(server)
+        if name is None or self.spool(name).ring is None:
+            in_force = settings or self._default or self._from_environment()
+            name = self._names[server] = server + (JSON_SUFFIX if in_force.json else TEXT_SUFFIX)
+            self._chosen[name] = in_force
+        return self.spool(name)
 
     def flush(self, timeout: float) -> bool:
         """Move what was accepted so far to the files; False if that took longer than *timeout* seconds."""
         deadline = time.monotonic() + timeout
         left = sum(not self._empty(spool, deadline) for spool in self._spools.values())
+        self._write_consoles()
         return not left
 
     def stop(self, timeout: float) -> bool:
@@ -115,6 +104,8 @@ class Pipeline:
         deadline = time.monotonic() + timeout
         self._writer.stop(timeout)
         left = sum(not self._close(spool, deadline) for spool in self._spools.values())
+        self._write_consoles()
+        self._archiver.stop(max(0.0, deadline - time.monotonic()))
         self._forget_environment()
         return not left
 
@@ -127,18 +118,18 @@ class Pipeline:
             spool.synchronous = True
             ring, log = spool.ring, spool.log
             if ring and log and self._empty(spool, deadline):
-                _remove(ring, log)
+                _remove(ring)
             elif ring:
                 self._leave(spool, ring)
+        self._write_consoles()
+        self._archiver.stop(max(0.0, deadline - time.monotonic()))
 
     def stats(self) -> Stats:
         """Counts of each log, and their sums."""
-        files = {spool.stem + SUFFIX: self._stats(spool) for spool in self._spools.values()}
-        for stem in self._recovered.keys() - self._spools.keys():
-            files[stem + SUFFIX] = FileStats(recovered=self._recovered[stem])
-        names = [field.name for field in msgspec.structs.fields(FileStats) if field.name != "durable"]
-        sums = {name: sum(getattr(file, name) for file in files.values()) for name in names}
-        return Stats(**sums, durable=all(file.durable for file in files.values()), files=files)
+        files = {spool.name: self._stats(spool) for spool in self._spools.values()}
+        for name in self._recovered.keys() - self._spools.keys():
+            files[name] = FileStats(recovered=self._recovered[name])
+        return add_up(files)
 
     def _open(self, spool: Spool) -> bool:
         me = threading.get_ident()
@@ -151,31 +142,58 @@ class Pipeline:
             finally:
                 self._opener = 0
         if trouble is not None:
-            notice(
-                "not durable",
-                f"no ring can be kept in {trouble.filename} ({trouble.strerror}): events wait for the disk in memory "
-                "only, and a kill loses those. Make that folder a writable one on a local disk, or set LOG_DIR.",
-            )
+            notice("not durable", _not_durable(self._folders_of(spool.name), trouble))
+        self._check_file_system(spool)
         return True
 
     def _open_now(self, spool: Spool) -> OSError | None:
-        settings = self.settings(spool.stem)
-        folder = self._folder(settings)
-        size = max(_LEAST, 1 << (settings.queue_max * _RECORD - 1).bit_length())
-        trouble = None
-        try:
-            make_folder(os.path.join(folder, SPOOL))
-            ring = Ring.create(os.path.join(folder, SPOOL), spool.stem + SUFFIX, size)
-        except OSError as error:
-            trouble = error
-            ring = Ring.anonymous(spool.stem + SUFFIX, size)
-        log = LogFile(folder, spool.stem, settings.rotate_size, spool.counts)
+        settings, folders = self.settings(spool.name), self._folders_of(spool.name)
+        ring, trouble = self._new_ring(folders, spool.name)
+        log = LogFile(
+            folders,
+            spool.name,
+            Rotation(settings.rotate_size, settings.rotate_when),
+            spool.counts,
+            on_closed=partial(self._archiver.note_closed, spool.name),
+        )
+        if settings.console is not None and (settings.json or spool.name.endswith(TEXT_SUFFIX)):
+            console = self._consoles.setdefault(settings.console, Console(settings.console))
+            log.on_batch = console.put
         spool.attach(ring, log, settings.queue_block_ms / 1000)
-        if not self._registered:
-            self._registered = True
-            atexit.register(self.at_exit)
+        self._register_exit()
         spool.synchronous = self._exiting or not self._writer.start()
         return trouble
+
+    def _new_ring(self, folders: Folders, name: str) -> tuple[Ring, OSError | None]:
+        """A ring where one can be kept, else one in memory and why."""
+        size = max(_LEAST, 1 << (self.settings(name).queue_max * _RECORD - 1).bit_length())
+        trouble = None
+        for folder in folders.rings:
+            try:
+                make_folder(folder)
+                return Ring.create(folder, name, size), None
+            except OSError as error:
+                trouble = trouble or error
+        return Ring.anonymous(name, size), trouble
+
+    def _check_file_system(self, spool: Spool) -> None:
+        folder = self._folders_of(spool.name).logs
+        kind = filesystem_of(folder)
+        if is_network(kind):
+            notice(
+                "network",
+                f"{folder} is on {kind}, whose locks are not to be trusted: let one process alone write each log "
+                "there, or set LOG_DIR to a folder on a local disk.",
+            )
+
+    def _register_exit(self) -> None:
+        if not self._at_exit_is_registered:
+            self._at_exit_is_registered = True
+            atexit.register(self.at_exit)
+        process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
+        if process and util and process.parent_process() and not self._finalizer_is_registered:
+            self._finalizer_is_registered = True  # children of multiprocessing end without exit handlers
+            util.Finalize(None, self.at_exit, exitpriority=0)
 
     def _empty(self, spool: Spool, deadline: float) -> bool:
         spool.move_aside()
@@ -187,51 +205,89 @@ class Pipeline:
         ring, log = spool.detach()
         if ring is None or log is None:
             return True
+        emptied = self._let_go(spool, ring, log, deadline)
+        log.close()
+        return emptied
+
+    def _let_go(self, spool: Spool, ring: Ring, log: LogFile, deadline: float) -> bool:
+        """Empty and close a *ring* that is detached; whether it could be emptied."""
         emptied = _move_rest(ring, log, deadline)
         if emptied:
-            _remove(ring, log)
+            _remove(ring)
         else:
             self._leave(spool, ring)
         ring.close()
-        log.close()
         return emptied
 
     def _leave(self, spool: Spool, ring: Ring) -> None:
         """Account for what a ring still holds when nobody will empty it any more."""
         left = ring.read(ring.tail, ring.pending).count(b"\n")
-        if ring.durable:
+        if ring.is_linked:
             spool.left += left
             fate = "the next start in that folder writes them"
         else:
             spool.lose(left)
             fate = "they are lost"
-        notice.from_sink(f"left {spool.stem}", f"{left} events of {spool.stem} could not be written: {fate}.")
+        notice.from_sink(f"left {spool.name}", f"{left} events of {spool.name} could not be written: {fate}.")
 
     def _report_drops(self, spool: Spool) -> None:
-        spool.report_drops(self._describe_drops)
+        spool.report_drops(partial(describe_drops, spool.name))
 
-    def _describe_drops(self, count: int, since: float, reason: str) -> bytes:
-        fields = {"dropped": count, "since": _iso(since), "reason": reason}
-        prefix = self._origin.prefix("WARNING", "records_dropped")
-        return b"%b%b}\n" % (_record.head(prefix, NOTHING.ids_json), encode(fields))
+    def _after_round(self) -> None:
+        self._write_consoles()
+        self._archiver.look()
+
+    def _write_consoles(self) -> None:
+        for console in self._consoles.values():
+            console.write()
 
     def _tidy(self) -> None:
-        for folder in set(self._folders.values()):
-            self._recover(folder)
+        for folders in set(self._folders.values()):
+            self._recover(folders)
+        for spool in list(self._spools.values()):
+            self._mend(spool)
 
-    def _recover(self, folder: str) -> None:
+    def _mend(self, spool: Spool) -> None:
+        """Give a log a ring in a file, where the one that it has is in memory only or deleted."""
+        ring, log = spool.ring, spool.log
+        if ring is None or log is None or ring.is_linked or not spool.drain(time.monotonic() + _MEND):
+            return
+        new, trouble = self._new_ring(log.folders, spool.name)
+        if trouble is not None:
+            new.close()
+            return
+        if ring.durable:
+            notice.from_sink(f"ring {spool.name}", f"the ring of {spool.name} was deleted; it has a new one.")
+        before = spool.attach(new, log, self.settings(spool.name).queue_block_ms / 1000)
+        if before is not None:
+            self._let_go(spool, before, log, time.monotonic() + _EXIT)
+
+    def _recover(self, folders: Folders) -> None:
         try:
-            found = recover(folder)
+            found = recover(folders)
         except OSError as error:
-            notice(f"recover {folder}", f"rings of dead processes in {folder} cannot be read ({error}).")
+            notice(f"recover {folders.logs}", f"rings of dead processes in {folders.logs} cannot be read ({error}).")
             return
         self._recovered += found.records
         for name in found.bad:
             notice(name, f"{name} is no ring of this version: it is kept, and its events are not in the log.")
+        for name, lost in (+found.lost).items():
+            notice(f"lost {name}", f"{lost} lines of {name} did not survive the end of the machine's last run.")
 
-    def _folder(self, settings: Settings) -> str:
-        """The absolute folder, found once: a later change of the working directory does not move the log."""
-        return self._folders.setdefault(settings.dir, os.path.abspath(settings.dir))
+    def _logs(self) -> list[Log]:
+        opened = [spool for spool in self._spools.values() if spool.ring]
+        return [Log(self._folders_of(spool.name), spool.name, self.settings(spool.name)) for spool in opened]
+
+    def _folders_of(self, name: str) -> Folders:
+        """The folders, absolute, found once: a later change of the working directory does not move the log."""
+        settings = self.settings(name)
+        key = settings.dir, settings.spool_dir
+        return self._folders.get(key) or self._folders.setdefault(key, Folders.of(*key))
+
+    def _from_environment(self) -> Settings:
+        if self._environment is None:
+            self._environment = Settings.from_env()
+        return self._environment
 
     def _forget_environment(self) -> None:
         self._environment = None
@@ -244,9 +300,10 @@ class Pipeline:
             accepted=spool.accepted,
             written=spool.accepted - waiting - spool.left,
             dropped=spool.dropped,
-            recovered=self._recovered[spool.stem],
+            cut=spool.cut,
+            recovered=self._recovered[spool.name],
             pending_bytes=spool.pending,
-            durable=ring.durable if ring else True,
+            durable=ring.is_linked if ring else True,
             rotations=spool.counts.rotations,
             errors=spool.errors + spool.counts.failed_rotations,
         )
@@ -261,18 +318,23 @@ def _move_rest(ring: Ring, log: LogFile, deadline: float) -> bool:
     return not ring.pending
 
 
-def _remove(ring: Ring, log: LogFile) -> None:
+def _remove(ring: Ring) -> None:
     """Unlink the file of an empty ring."""
     if ring.durable:
         try:
-            os.unlink(os.path.join(log.spool, ring.name))
+            os.unlink(ring.path)
         except OSError:
             return  # somebody else did, or the folder is gone
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _not_durable(folders: Folders, trouble: OSError) -> str:
+    place = f"no ring can be kept in {' or '.join(folders.rings)} ({trouble.strerror or trouble})"
+    fate = "events wait for the disk in memory only, and a kill loses those."
+    if not HAS_LOCKS:
+        return f"{place}: {fate} Let one process alone write each log: nothing here keeps two apart."
+    return f"{place}: {fate} Set LOG_SPOOL_DIR to a folder on a local disk, or LOG_DIR to another one."
 
 
 PIPELINE = Pipeline()
-os.register_at_fork(after_in_child=PIPELINE.renew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PIPELINE.renew)

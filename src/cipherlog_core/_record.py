@@ -11,7 +11,7 @@ import time
 from cipherlog_core._encode import encode_text
 from cipherlog_core._fork import mark
 
-__all__ = ["Origin", "head", "identity", "name_server", "renew", "server_name", "stamp"]
+__all__ = ["Origin", "head", "head_of", "identity", "name_server", "renew", "server_name", "stamp", "stamp_at"]
 
 _MANY = 1024  # different names after which a cache is emptied
 
@@ -35,18 +35,20 @@ class Origin:
         self._server = server
         self._known: tuple[object, dict[tuple[str, str], str]] = (None, {})
 
-    def prefix(self, level: str, event: str) -> str:
-        """The members, as JSON, that all *event* events of this *level* share."""
+    def prefix(self, level: str, event: str, of_pid: int | None = None) -> str:
+        """The members, as JSON, that all *event* events of this *level* share. *of_pid*: of another process."""
+        if of_pid is not None and of_pid != pid:
+            return self._encode(level, event, of_pid)
         for_whom, prefixes = self._known
         if for_whom is not identity or len(prefixes) >= _MANY:
             prefixes = {}
             self._known = identity, prefixes
-        return prefixes.get((level, event)) or prefixes.setdefault((level, event), self._encode(level, event))
+        return prefixes.get((level, event)) or prefixes.setdefault((level, event), self._encode(level, event, pid))
 
-    def _encode(self, level: str, event: str) -> str:
+    def _encode(self, level: str, event: str, of_pid: int) -> str:
         values = level, self._logger, self._server or server_name(), event
         level_, logger, server, event_ = (encode_text(value).decode() for value in values)
-        return f'"level":{level_},"logger":{logger},"pid":{pid},"server":{server},"event":{event_}'
+        return f'"level":{level_},"logger":{logger},"pid":{of_pid},"server":{server},"event":{event_}'
 
 
 def stamp() -> tuple[str, str, str]:
@@ -68,16 +70,35 @@ def stamp() -> tuple[str, str, str]:
     return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF], name
 
 
+def stamp_at(seconds: float) -> tuple[str, str]:
+    """The time text and the id of a record that was made *seconds* after 1970."""
+    micros = int(seconds * 1_000_000)
+    second, date = _second
+    if micros // 1_000_000 != second:
+        date = _date(micros // 1_000_000)
+    digits = f"{micros:016}"
+    return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF]
+
+
 def _new_second(second: int) -> str:
     global _second
-    date = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-    _second = second, date
-    return date
+    _second = second, _date(second)
+    return _second[1]
+
+
+def _date(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
 
 
 def head(prefix: str, ids: str) -> bytes:
-    """A record up to the value of its ``fields``."""
+    """A record of here and now, up to the value of its ``fields``."""
     ts, id_, name = stamp()
+    thread = _thread_names.get(name) or _new_thread_name(name)
+    return f'{{"schema":1,"id":"{id_}","ts":"{ts}",{prefix},"thread":{thread},{ids},"fields":'.encode()
+
+
+def head_of(ts: str, id_: str, name: str, prefix: str, ids: str) -> bytes:
+    """A record of the thread *name*, up to the value of its ``fields``."""
     thread = _thread_names.get(name) or _new_thread_name(name)
     return f'{{"schema":1,"id":"{id_}","ts":"{ts}",{prefix},"thread":{thread},{ids},"fields":'.encode()
 

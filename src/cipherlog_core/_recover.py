@@ -6,16 +6,21 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from cipherlog_core._filesystem import open_regular, try_lock
-from cipherlog_core._logfile import SPOOL, LogFile
+import msgspec
+
+from cipherlog_core._filesystem import HAS_LOCKS, boot_id, open_regular, try_lock
+from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders
+from cipherlog_core._logfile import LogFile
 from cipherlog_core._ring import BadRingError, Ring
-from cipherlog_core._rotation import SUFFIX
 
-__all__ = ["Recovered", "recover"]
+__all__ = ["Recovered", "RingFile", "recover", "ring_files"]
 
-_RING = re.compile(rf"(\.?)(.+){re.escape(SUFFIX)}\.\d+-[0-9a-f]+\.ring")
+_SUFFIXES = "|".join(map(re.escape, (JSON_SUFFIX, TEXT_SUFFIX)))
+_RING = re.compile(rf"(\.?)(.+(?:{_SUFFIXES}))\.(\d+)-[0-9a-f]+\.ring")
 _HALF_MADE = 60.0  # seconds after which a ring that was never finished is litter
 
 
@@ -24,32 +29,52 @@ class Recovered:
     """What one look through a folder found."""
 
     records: Counter[str] = field(default_factory=Counter)
-    """By the stem of the log."""
+    """By the file name of the log."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Lines that the end of the machine's run has made unreadable, likewise."""
     bad: list[str] = field(default_factory=list)
     """Files that are no rings, by their new names."""
 
 
-def recover(folder: str) -> Recovered:
-    """Move the lines of every dead process's ring in *folder* to their logs. Appends only; never rotates.
+class RingFile(NamedTuple):
+    """A file that is a ring by its name."""
+
+    path: str
+    log: str
+    """File name of the log."""
+    pid: int
+    """Of the process that made it."""
+    is_finished: bool
+    """Whether its maker had it ready."""
+
+
+def ring_files(folders: Folders) -> Iterator[RingFile]:
+    """All rings, of living and of dead processes. Raises `OSError` where a folder cannot be read."""
+    for folder in folders.rings:
+        try:
+            names = sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in names:
+            if match := _RING.fullmatch(name):
+                hidden, log, pid = match.groups()
+                yield RingFile(os.path.join(folder, name), log, int(pid), not hidden)
+
+
+def recover(folders: Folders) -> Recovered:
+    """Move the lines of every dead process's ring to their log. Appends only; never rotates.
 
     Safe at any time, from any process, also twice at once. Raises `OSError` where the disk does not let it.
     """
     result = Recovered()
-    spool = os.path.join(folder, SPOOL)
-    try:
-        names = sorted(os.listdir(spool))
-    except (FileNotFoundError, NotADirectoryError):
-        return result
-    for name in names:
-        if match := _RING.fullmatch(name):
-            hidden, stem = match.groups()
-            _take_over(LogFile(folder, stem), os.path.join(spool, name), bool(hidden), result)
+    for file in ring_files(folders) if HAS_LOCKS else ():
+        _take_over(LogFile(folders, file.log), file, result)
     return result
 
 
-def _take_over(log: LogFile, path: str, hidden: bool, result: Recovered) -> None:
+def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
     try:
-        descriptor = open_regular(path, os.O_RDWR)
+        descriptor = open_regular(file.path, os.O_RDWR)
     except FileNotFoundError:
         return
     try:
@@ -58,10 +83,10 @@ def _take_over(log: LogFile, path: str, hidden: bool, result: Recovered) -> None
         status = os.fstat(descriptor)
         if not status.st_nlink:
             return  # another process was faster
-        if not hidden:
-            _empty(log, path, result)
+        if file.is_finished:
+            _empty(log, file.path, result)
         elif time.time() - status.st_mtime > _HALF_MADE:
-            os.unlink(path)
+            os.unlink(file.path)
     finally:
         os.close(descriptor)
         log.close()
@@ -75,10 +100,36 @@ def _empty(log: LogFile, path: str, result: Recovered) -> None:
         result.bad.append(f"{path}.bad")
         return
     try:
+        if ring.boot != boot_id():
+            ring = _salvage(log, ring, result)
         records = ring.read(ring.tail, ring.pending).count(b"\n")
         while log.move(ring):
             pass
-        os.unlink(path)
-        result.records[log.stem] += records
+        os.unlink(ring.path)
+        result.records[log.name] += records
     finally:
         ring.close()
+
+
+def _salvage(log: LogFile, old: Ring, result: Recovered) -> Ring:
+    """A ring of this run of the machine with the lines of an *old* one that are whole: its pages may be of any age.
+
+    A kill between the two steps leaves both: their lines are then in the log twice, with the same ids.
+    """
+    lines = old.read(old.tail, old.pending).split(b"\n")
+    whole = [line for line in lines[:-1] if _is_whole(line, log.name)]
+    result.lost[log.name] += len(lines) - bool(not lines[-1]) - len(whole)
+    new = Ring.create(os.path.dirname(old.path), log.name, old.size)
+    new.fill(b"".join(b"%b\n" % line for line in whole))
+    os.unlink(old.path)
+    old.close()
+    return new
+
+
+def _is_whole(line: bytes, name: str) -> bool:
+    if name.endswith(TEXT_SUFFIX):
+        return bool(line) and b"\0" not in line
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except msgspec.DecodeError:
+        return False

@@ -14,7 +14,7 @@ import os
 import secrets
 from typing import Self
 
-from cipherlog_core._filesystem import allocate, open_regular, try_lock
+from cipherlog_core._filesystem import allocate, boot_id, open_regular, require_steady, try_lock
 
 __all__ = ["BATCH", "HEAD", "HEADER", "TAIL", "BadRingError", "Ring"]
 
@@ -23,7 +23,8 @@ BATCH = 1 << 16
 """Bytes that are moved to the log at a time: longer writes hold the GIL for longer than an event loop likes."""
 
 _MAGIC, _SIZE, HEAD, TAIL = 0, 1, 8, 16  # words; head and tail each on a cache line of their own
-_MAGIC_VALUE = int.from_bytes(b"CLRING\x00\x01", "little")
+_MAGIC_VALUE = int.from_bytes(b"CLRING\x00\x02", "little")
+_BOOT = slice(16, 32)  # bytes
 
 
 class BadRingError(Exception):
@@ -33,8 +34,9 @@ class BadRingError(Exception):
 class Ring:
     """The mapping and its two offsets. `descriptor` is -1 for a ring in anonymous memory."""
 
-    def __init__(self, name: str, descriptor: int, size: int) -> None:
-        self.name = name
+    def __init__(self, path: str, descriptor: int, size: int) -> None:
+        self.path = path
+        self.name = os.path.basename(path)
         self.descriptor = descriptor
         self.size = size
         self.map = mmap.mmap(descriptor, HEADER + size)
@@ -46,13 +48,14 @@ class Ring:
 
         Raises `OSError` where *folder* cannot hold a mapping that never faults.
         """
+        require_steady(folder)
         name = f"{file_name}.{os.getpid()}-{secrets.token_hex(6)}.ring"
         hidden, path = os.path.join(folder, f".{name}"), os.path.join(folder, name)
         descriptor = open_regular(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             try_lock(descriptor)
-            allocate(descriptor, hidden, HEADER + size)
-            ring = cls(name, descriptor, size)
+            allocate(descriptor, HEADER + size)
+            ring = cls(path, descriptor, size)
             ring._begin()
             os.rename(hidden, path)  # so a scan never meets a ring that is unlocked or half made
         except BaseException:
@@ -83,7 +86,7 @@ class Ring:
         size = os.fstat(descriptor).st_size - HEADER
         if size <= 0 or size & (size - 1):
             raise BadRingError(f"{path}: {size + HEADER} bytes is no size of a ring")
-        ring = cls(os.path.basename(path), descriptor, size)
+        ring = cls(path, descriptor, size)
         words = ring.words
         if (words[_MAGIC], words[_SIZE]) == (_MAGIC_VALUE, size) and 0 <= words[HEAD] - words[TAIL] <= size:
             return ring
@@ -93,6 +96,7 @@ class Ring:
     def _begin(self) -> None:
         for page in range(0, HEADER + self.size, mmap.PAGESIZE):
             self.map[page] = 0  # only a store makes the page present: the hot path must not wait for the kernel
+        self.map[_BOOT] = boot_id()
         self.words[_SIZE] = self.size
         self.words[_MAGIC] = _MAGIC_VALUE
 
@@ -100,6 +104,16 @@ class Ring:
     def durable(self) -> bool:
         """Whether the lines survive the death of the process."""
         return self.descriptor >= 0
+
+    @property
+    def boot(self) -> bytes:
+        """The machine's run (see `boot_id`) in which the ring was made: in a later one its pages may be of any age."""
+        return self.map[_BOOT]
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the ring's file can still be found by others."""
+        return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink > 0
 
     @property
     def tail(self) -> int:
@@ -117,6 +131,11 @@ class Ring:
         first = self.map[at : min(at + count, HEADER + self.size)]
         rest = count - len(first)
         return first + self.map[HEADER : HEADER + rest] if rest else first
+
+    def fill(self, lines: bytes) -> None:
+        """Put whole *lines*, no more than there is room for, into a new ring."""
+        self.map[HEADER : HEADER + len(lines)] = lines
+        self.words[HEAD] = len(lines)
 
     def batch(self) -> tuple[int, bytes]:
         """The tail, and the whole lines from it on: at most `BATCH` bytes, or one line."""

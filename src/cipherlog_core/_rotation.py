@@ -1,41 +1,80 @@
-"""The names of a log's segments. A name, once given, never changes: shippers and reports can remember it."""
+"""The segments of a log: their names, and when a new one is due.
+
+A name, once given, never changes: shippers and reports can remember it. Only gzip adds its suffix.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import time
+from collections.abc import Iterator
+from typing import NamedTuple
 
-__all__ = ["SUFFIX", "last_segment_number", "segment_name", "segments"]
+__all__ = ["Rotation", "Segment", "closed_segments", "last_segment_number", "segment_name", "segments"]
 
-SUFFIX = ".jsonl"
-
-
-def segment_name(stem: str, number: int) -> str:
-    """The name of the segment that is closed now, in UTC."""
-    return f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{number:06d}{SUFFIX}"
+_PERIODS = {"hour": 3600, "midnight": 86400}
 
 
-def segments(folder: str, stem: str) -> list[str]:
-    """The files of the log *stem* in *folder*, oldest first, the one still written to last.
+class Rotation(NamedTuple):
+    """When a file becomes a segment: beyond *size* bytes, or at a turn of the clock (UTC); 0 and None: never."""
 
-    By the whole name, never by a prefix: ``llm`` is not ``llm-inference``.
-    """
-    numbered = sorted((int(match[1]), match[0]) for match in _closed(folder, stem))
-    active = stem + SUFFIX
-    names = [name for _, name in numbered] + [active] * os.path.exists(os.path.join(folder, active))
-    return [os.path.join(folder, name) for name in names]
+    size: int = 0
+    when: str | None = None
+
+    def is_due(self, size: int, more: int, written: float, since: int, now: float) -> bool:
+        """Whether *more* bytes belong to a new file.
+
+        The file has *size* bytes, the last of which were *written* (seconds since 1970, as is *now*). *since*: the
+        period (see `period`) for which a file was last begun.
+        """
+        if not size:
+            return False
+        if self.size and size + more > self.size:
+            return True
+        return self.when is not None and self.period(now) > max(since, self.period(written))
+
+    def period(self, seconds: float) -> int:
+        """The number of the hour or day since 1970; 0 where nothing turns."""
+        return int(seconds) // _PERIODS[self.when] if self.when else 0
 
 
-def last_segment_number(folder: str, stem: str) -> int:
+class Segment(NamedTuple):
+    """A closed file of a log."""
+
+    number: int
+    path: str
+    is_compressed: bool
+
+
+def segment_name(name: str, number: int) -> str:
+    """The name of the segment of the log *name* that is closed now, in UTC."""
+    stem, suffix = os.path.splitext(name)
+    return f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{number:06d}{suffix}"
+
+
+def segments(folder: str, name: str) -> list[str]:
+    """The files of the log *name* in *folder*, oldest first, the one still written to last."""
+    paths = {}
+    for segment in sorted(closed_segments(folder, name)):
+        paths[segment.number] = segment.path  # a plain one beside its compressed copy sorts before it
+    active = os.path.join(folder, name)
+    return [*paths.values(), *([active] if os.path.exists(active) else [])]
+
+
+def last_segment_number(folder: str, name: str) -> int:
     """The highest number of a segment in *folder*, 0 if there is none."""
-    return max((int(match[1]) for match in _closed(folder, stem)), default=0)
+    return max((segment.number for segment in closed_segments(folder, name)), default=0)
 
 
-def _closed(folder: str, stem: str) -> list[re.Match[str]]:
-    pattern = re.compile(rf"{re.escape(stem)}-\d{{8}}T\d{{6}}Z-(\d+){re.escape(SUFFIX)}(?:\.gz)?")
+def closed_segments(folder: str, name: str) -> Iterator[Segment]:
+    """All segments of the log *name*. By the whole name, never by a prefix: ``llm`` is not ``llm-inference``."""
+    stem, suffix = map(re.escape, os.path.splitext(name))
+    pattern = re.compile(rf"{stem}-\d{{8}}T\d{{6}}Z-(\d+){suffix}(\.gz)?")
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [match for name in names if (match := pattern.fullmatch(name))]
+        return
+    for found in names:
+        if match := pattern.fullmatch(found):
+            yield Segment(int(match[1]), os.path.join(folder, found), bool(match[2]))

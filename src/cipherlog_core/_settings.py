@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta
@@ -13,7 +13,7 @@ from msgspec.structs import FieldInfo
 
 from cipherlog_core._notice import Notices
 
-__all__ = ["LEVELS", "Settings", "level_name", "notice"]
+__all__ = ["LEVELS", "Choice", "Settings", "level_name", "notice"]
 
 notice = Notices("cipherlog_core")
 
@@ -22,44 +22,97 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process logs. Each field can be set by the variable ``LOG_<FIELD>``; what code passes wins.
+    """How a process logs. Each field but the last can be set by the variable ``LOG_<FIELD>``; what code passes wins.
 
     Raises `ValueError`, which names the field, for a value passed in code that does not fit. A bad
     value in the environment is reported once and the default is used.
     """
 
     level: Level = "INFO"
-    """Least severe level that `Logger.event` writes. Typed events are written at any level."""
+    """Least severe level that `Logger.event` and `logging` records are written at. Typed events are always written."""
+    json: bool = True
+    """JSON Lines in ``<server>.jsonl``; else text for people in ``<server>.log``. Typed events are always JSON."""
+    console: Literal["stderr", "stdout"] | None = None
+    """Where all that is logged is shown as well; ``off`` in the environment."""
     dir: Annotated[str, Meta(min_length=1)] = "logs"
     """Folder of the logs; made absolute at the first event, created with mode 0700."""
     rotate_size: Annotated[int, Meta(ge=0, le=1 << 50)] = 10 << 20
     """Bytes after which a file is renamed to a segment and begun anew; 0 = never."""
+    rotate_when: Literal["hour", "midnight"] | None = None
+    """The turn, in UTC, at which a file is closed whatever its size."""
+    backups: Annotated[int, Meta(ge=0, le=1 << 20)] = 5
+    """Closed segments of each log that are kept; 0 = all."""
+    gzip: bool = True
+    """Whether closed segments are compressed."""
+    gzip_after: Annotated[float, Meta(ge=0, le=1 << 30)] = 30
+    """Seconds for which a closed segment stays as it is, so that whoever follows the log can finish it."""
     queue_max: Annotated[int, Meta(ge=1, le=1 << 22)] = 8192
     """Records of 512 B that the ring of each file must hold; a ring is at least 1 MiB."""
     queue_block_ms: Annotated[int, Meta(ge=0, le=60_000)] = 200
     """Milliseconds without progress after which a full ring drops an event; 0 = drop at once."""
+    sample_http: Annotated[int, Meta(ge=1, le=1 << 30)] = 1
+    """Of DEBUG events and records about HTTP, one in so many is written; 1 = all."""
+    spool_dir: Annotated[str, Meta(min_length=1)] | None = None
+    """Folder on a local disk for the rings of logs whose own file system cannot hold one."""
+    on_segment_closed: Callable[[str], object] | None = None
+    """Called, in a thread of the logger, with the path of each segment that this process has closed."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
+            value = getattr(self, field.name)
             try:
-                msgspec.convert(getattr(self, field.name), field.type)
+                if field.name in _PARSERS:
+                    msgspec.convert(value, field.type)
+                elif value is not None and not callable(value):
+                    raise ValueError(f"Settings.{field.name}: Expected a function")
             except msgspec.ValidationError as error:
                 raise ValueError(f"Settings.{field.name}: {error}") from None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
         """Settings from the ``LOG_*`` variables of *environ* (default `os.environ`); *given* ones win."""
-        environ = os.environ if environ is None else environ
         values = dict(given)
-        for field in msgspec.structs.fields(cls):
-            text = environ.get(_variable(field), "").strip()
-            if text and field.name not in given:
-                values[field.name] = _from_text(field, text)
+        for choice in Choice.all_in(os.environ if environ is None else environ):
+            if choice.field in given:
+                continue
+            values[choice.field] = choice.value
+            if choice.trouble:
+                notice(
+                    choice.variable,
+                    f"{choice.variable}={choice.text!r} cannot be used ({choice.trouble}): "
+                    f"{choice.value!r} is used instead.",
+                )
         return cls(**values)
 
 
-def _variable(field: FieldInfo) -> str:
-    return f"LOG_{field.name.upper()}"
+class Choice(NamedTuple):
+    """What the environment says of one field."""
+
+    field: str
+    variable: str
+    text: str | None
+    """None where it says nothing."""
+    value: Any
+    """The default where it says nothing, or nothing that can be used."""
+    trouble: str | None = None
+    """Why `text` cannot be used."""
+
+    @classmethod
+    def all_in(cls, environ: Mapping[str, str]) -> Iterator[Self]:
+        """One for each field that has a variable."""
+        for field in msgspec.structs.fields(Settings):
+            if field.name in _PARSERS:
+                variable = f"LOG_{field.name.upper()}"
+                text = environ.get(variable, "").strip()
+                yield cls._of(field, variable, text) if text else cls(field.name, variable, None, field.default)
+
+    @classmethod
+    def _of(cls, field: FieldInfo, variable: str, text: str) -> Self:
+        try:
+            value = msgspec.convert(_PARSERS[field.name](text), field.type)
+        except (msgspec.ValidationError, ValueError) as error:  # ValueError: more digits than Python reads
+            return cls(field.name, variable, text, field.default, str(error))
+        return cls(field.name, variable, text, value)
 
 
 def level_name(level: object) -> str:
@@ -84,19 +137,37 @@ def _count(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-_PARSERS: dict[str, Callable[[str], int | str]] = {
+def _seconds(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+_SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _switch(text: str) -> bool | str:
+    return _SWITCH.get(text.lower(), text)
+
+
+def _name_or_none(text: str) -> str | None:
+    name = text.lower()
+    return None if name in ("off", "none", "never") else name
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
     "level": level_name,
+    "json": _switch,
+    "console": _name_or_none,
     "dir": str,
     "rotate_size": _size,
+    "rotate_when": _name_or_none,
+    "backups": _count,
+    "gzip": _switch,
+    "gzip_after": _seconds,
     "queue_max": _count,
     "queue_block_ms": _count,
+    "sample_http": _count,
+    "spool_dir": str,
 }
-
-
-def _from_text(field: FieldInfo, text: str) -> Any:
-    try:
-        return msgspec.convert(_PARSERS[field.name](text), field.type)
-    except msgspec.ValidationError as error:
-        name = _variable(field)
-        notice(name, f"{name}={text!r} cannot be used ({error}): {field.default!r} is used instead.")
-        return field.default

@@ -58,8 +58,9 @@ class _Tally:
 class Spool:
     """The ring of one log in this process. *open_* gives it one at the first `append` (see `attach`)."""
 
-    def __init__(self, stem: str, open_: Callable[[Spool], bool], wake: Callable[[], None]) -> None:
-        self.stem = stem
+    def __init__(self, name: str, open_: Callable[[Spool], bool], wake: Callable[[], None]) -> None:
+        self.name = name
+        """File name of the log."""
         self.ring: Ring | None = None
         self.log: LogFile | None = None
         self._map: Any = None
@@ -72,7 +73,7 @@ class Spool:
 
     def renew(self) -> None:
         """Begin anew in a forked child: fresh locks and counts, nothing of the parent's touched."""
-        self.accepted = self.errors = self._reported = 0
+        self.accepted = self.cut = self.errors = self._reported = 0
         self.left = 0
         """Records that were in rings which could not be emptied when they were detached."""
         self.counts = Counts()
@@ -88,21 +89,23 @@ class Spool:
             except (BufferError, OSError):
                 continue  # the fork came in the middle of its opening or closing
 
-    def attach(self, ring: Ring, log: LogFile, patience: float) -> None:
-        """Use *ring* from now on. *patience*: seconds without progress after which a full ring drops."""
+    def attach(self, ring: Ring, log: LogFile, patience: float) -> Ring | None:
+        """Use *ring* from now on; the one before. *patience*: seconds without progress after which a full one drops."""
         with self._lock:
+            before, self._is_dozing = self.ring, False
             self._map, self._words = ring.map, ring.words
             self._mask, self._end = ring.size - 1, HEADER + ring.size
             self._patience, self._stalled_at = patience, -1
             self.ring, self.log = ring, log
             self._soft = ring.size // 2
             self._go_on_from(0)
+        return before
 
     def detach(self) -> tuple[Ring | None, LogFile | None]:
         """Stop using the ring, which the caller closes; the next `append` opens another."""
         with self._lock:
             ring, log, self.ring, self.log = self.ring, self.log, None, None
-            self._map = self._words = None
+            self._map, self._words, self._is_dozing = None, None, False
             self._head = self._soft = self._base = self._limit = 0
         return ring, log
 
@@ -164,9 +167,16 @@ class Spool:
             return False
         tail = ring.tail
         self._soft = tail + ring.size // 2
-        if end > self._soft:
+        if end > self._soft or self._is_dozing:
+            self._is_dozing = False
             self._wake()
         return end - tail <= ring.size
+
+    def doze(self) -> None:
+        """Have the next line wake the writer, which is about to sleep for longer than a line should wait."""
+        with self._lock:
+            self._is_dozing = True
+            self._soft = self._limit = 0
 
     def _put_aside(self, line: bytes | bytearray) -> bool:
         if len(self._aside) >= _ASIDE:
@@ -251,6 +261,11 @@ class Spool:
         """Bytes in the ring that are not in the log yet."""
         ring = self.ring
         return ring.pending if ring else 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is something to move."""
+        return bool(self._aside) or self.pending > 0
 
     def report_drops(self, describe: Callable[[int, float, str], bytes]) -> None:
         """Put ``describe(count, since, reason)`` into the ring if lines were dropped and there is room."""

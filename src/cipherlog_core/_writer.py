@@ -12,7 +12,8 @@ from cipherlog_core._spool import Spool
 
 __all__ = ["Writer"]
 
-_POLL = 0.01  # seconds between two looks at the rings
+_POLL = 0.01, 1.0  # seconds between two looks at the rings while there is something in them, and at most
+_PATIENCE = 0.1  # seconds that a line may wait for the next look; a longer sleep is ended by the first line
 _SCAN = 5.0  # seconds between two looks for rings of dead processes
 _BATCHES = 16  # of one ring before the next ring's turn
 _BACK_OFF = 0.1, 5.0  # seconds after the first failure, and at most
@@ -21,17 +22,21 @@ _BACK_OFF = 0.1, 5.0  # seconds after the first failure, and at most
 class Writer:
     """It polls: a thread that every event wakes would cost the event 20 times what the ring does.
 
-    *after_batch* is called with a spool that has moved some lines, *tidy* every 5 s and when the thread starts.
+    While nothing is logged it sleeps longer and longer, and the first event wakes it.
+    *after_batch* is called with each spool that could be served, *after_round* when all have had their turn, *tidy*
+    every 5 s and when the thread starts.
     """
 
     def __init__(
         self,
         spools: Callable[[], Iterable[Spool]],
         after_batch: Callable[[Spool], None],
+        after_round: Callable[[], None],
         tidy: Callable[[], None],
     ) -> None:
         self._spools = spools
         self._after_batch = after_batch
+        self._after_round = after_round
         self._tidy = tidy
         self.renew()
 
@@ -43,7 +48,7 @@ class Writer:
         # handler that raises between two of them leaves its inner lock taken, and this thread waiting for good.
         self._bell = threading.Lock()
         self._bell.acquire()
-        self._waits: dict[str, tuple[float, float]] = {}  # stem: not before (monotonic), seconds of the next wait
+        self._waits: dict[str, tuple[float, float]] = {}  # log: not before (monotonic), seconds of the next wait
 
     def start(self) -> bool:
         """Have the thread running; False where none can be, as at the end of the interpreter."""
@@ -77,35 +82,47 @@ class Writer:
         return not thread.is_alive()
 
     def _run(self, pid: int, number: int) -> None:
-        scan_at = 0.0
+        scan_at, nap = 0.0, _POLL[0]
         while number == self._run_number and pid == os.getpid():
-            busy = False
+            moved = more = False
             try:
                 for spool in self._spools():
-                    busy |= self._serve(spool)
+                    batches = self._serve(spool)
+                    moved, more = moved or batches > 0, more or batches == _BATCHES
+                self._after_round()
                 if time.monotonic() >= scan_at:
                     scan_at = time.monotonic() + _SCAN
                     self._tidy()
             except Exception as error:  # noqa: BLE001  the thread must outlive whatever happens
                 notice.from_sink(f"writer: {type(error)}", f"the writer thread met {error!r} and goes on.")
-            if not busy:
-                self._bell.acquire(timeout=_POLL)
+            nap = _POLL[0] if moved else min(2 * nap, _POLL[1])
+            if not more:
+                self._sleep(nap)
 
-    def _serve(self, spool: Spool) -> bool:
-        """Move some batches; whether there may be more at once."""
-        not_before, wait = self._waits.get(spool.stem, (0.0, _BACK_OFF[0]))
+    def _sleep(self, seconds: float) -> None:
+        spools = list(self._spools())
+        if seconds > _PATIENCE:
+            for spool in spools:
+                spool.doze()
+            if any(spool.is_waiting for spool in spools):  # it came in the meantime, or its disk fails
+                seconds = _POLL[0]
+        self._bell.acquire(timeout=seconds)
+
+    def _serve(self, spool: Spool) -> int:
+        """Move some batches; how many."""
+        not_before, wait = self._waits.get(spool.name, (0.0, _BACK_OFF[0]))
         if time.monotonic() < not_before:
-            return False
+            return 0
         spool.move_aside()
+        batches = 0
         try:
-            batches = 0
             while batches < _BATCHES and spool.move():
                 batches += 1
         except OSError as error:
-            self._waits[spool.stem] = time.monotonic() + wait, min(2 * wait, _BACK_OFF[1])
-            message = f"{spool.stem} cannot be written ({error}); its events wait in the ring, and it is tried again."
-            notice.from_sink(f"{spool.stem} {error.errno}", message)
-            return False
-        self._waits.pop(spool.stem, None)
+            self._waits[spool.name] = time.monotonic() + wait, min(2 * wait, _BACK_OFF[1])
+            message = f"{spool.name} cannot be written ({error}); its events wait in the ring, and it is tried again."
+            notice.from_sink(f"{spool.name} {error.errno}", message)
+            return 0
+        self._waits.pop(spool.name, None)
         self._after_batch(spool)
-        return batches == _BATCHES
+        return batches

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cipherlog_core.reading import segments
+from conftest import content
 
 
 @dataclass
@@ -28,8 +29,8 @@ def read(folder: Path, stem: str = "app") -> tuple[Counter[tuple[str, int]], lis
     """The numbered events in a log, with their copies, and its lines that are no records."""
     found: Counter[tuple[str, int]] = Counter()
     torn = []
-    for path in segments(str(folder), stem):
-        *lines, rest = Path(path).read_bytes().split(b"\n")
+    for path in segments(str(folder), f"{stem}.jsonl"):
+        *lines, rest = content(path).split(b"\n")
         torn += [rest] if rest else []
         for line in lines:
             try:

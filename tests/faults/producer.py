@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cipherlog_core
-from cipherlog_core import _filesystem, _ledger, _logfile, _pipeline, _recover, _ring
+from cipherlog_core import _archive, _filesystem, _ledger, _logfile, _pipeline, _recover, _ring
 
 CALLS = {"open", "close", "write", "pwrite", "rename", "unlink", "mkdir", "ftruncate", "posix_fallocate"}
 
@@ -48,7 +48,7 @@ def main(producer: str, acks: str, count: str = "0", kill_at: str = "0", how: st
     with open(acks, "r+b") as file:
         words = memoryview(mmap.mmap(file.fileno(), mmap.PAGESIZE)).cast("Q")
     if how:
-        for module in (_filesystem, _ledger, _logfile, _pipeline, _recover, _ring):
+        for module in (_archive, _filesystem, _ledger, _logfile, _pipeline, _recover, _ring):
             module.os = Killing(int(kill_at), how) if module is _filesystem else _filesystem.os
     logger = cipherlog_core.start("app")
     seq = 0

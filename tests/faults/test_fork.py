@@ -16,7 +16,7 @@ from oracle import RIGHT, judge
 
 CHILDREN = 15
 SCRIPT = Path(__file__).with_name("forking.py")
-SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000"}
+SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
 
 
 @pytest.mark.parametrize("how", ["os", "handler", "multiprocessing"])

@@ -13,7 +13,7 @@ import pytest
 
 from oracle import read
 
-SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000"}
+SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
 SCRIPT = Path(__file__).with_name("interrupted.py")
 
 

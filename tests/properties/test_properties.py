@@ -167,7 +167,7 @@ def test_any_value_is_valid_json(value: object) -> None:
 @common
 def test_what_is_fitted_fits(fields: dict[str, object], room: int) -> None:
     """Any fields in any room, as valid JSON."""
-    data = fit(fields, room)
+    data, _ = fit(fields, room)
 
     assert len(data) <= room
     json.loads(data)

@@ -14,7 +14,7 @@ from cipherlog_core.reading import recover, segments
 
 __all__ = ["NoLogError", "Report", "Row", "read_report"]
 
-_STEM = "openrouter-costs"
+_LOG = "openrouter-costs.jsonl"
 
 # Named, so that a file's first lines cannot decide them. Money is text: a column of floats loses its last digits.
 _COLUMNS = {
@@ -119,9 +119,9 @@ def read_report(folder: str, *, since: str = "") -> Report:
     First brings in what dead processes left behind. Raises `NoLogError` where there is no cost log.
     """
     recovered, trouble = _recover(folder)
-    files = segments(folder, _STEM)
+    files = segments(folder, _LOG)
     if not files:
-        raise NoLogError(f"no {_STEM}.jsonl in {os.path.abspath(folder)}")
+        raise NoLogError(f"no {_LOG} in {os.path.abspath(folder)}")
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
         database.execute(_LINES, {"files": files, "columns": _COLUMNS})
         *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": since})))

@@ -51,7 +51,7 @@ TWICE += [TWICE, TWICE]
         (Colour.RED, "red"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "2026-01-02T00:00:00+00:00"),
-        (ValueError("bad"), "ValueError('bad')"),
+        (ValueError("bad"), {"type": "ValueError", "message": "bad", "stack": [], "cause": None}),
         (Unprintable(), "<Unprintable>"),
     ],
     ids=lambda value: type(value).__name__,
@@ -77,11 +77,12 @@ def test_texts(value: object, expected: bytes) -> None:
 
 def test_fit_cuts_the_longest_strings_first() -> None:
     """An event that is too long keeps all its fields, the long ones cut and marked."""
-    data = fit({"short": "s", "long": "x" * 300_000}, LINE_LIMIT)
+    data, is_cut = fit({"short": "s", "long": "x" * 300_000}, LINE_LIMIT)
 
     fields = json.loads(data)
     assert fields["short"] == "s"
-    assert fields["long"] == "x" * 65536 + "…[234464 characters cut]"
+    assert fields["long"] == "x" * 65536 + "…[234464 bytes cut]"
+    assert is_cut
 
 
 def test_fit_leaves_all_out_in_the_end() -> None:
@@ -89,4 +90,4 @@ def test_fit_leaves_all_out_in_the_end() -> None:
     fields = {f"key {number}": number for number in range(9999)}
     size = len(json.dumps(fields, separators=(",", ":")))
 
-    assert json.loads(fit(fields, 1000)) == {"truncated_bytes": size}
+    assert json.loads(fit(fields, 1000).data) == {"truncated_bytes": size}

@@ -10,10 +10,12 @@ import pytest
 from test_ring import SIZE, fill
 
 from cipherlog_core import _logfile
+from cipherlog_core._filesystem import boot_id
+from cipherlog_core._folders import Folders
 from cipherlog_core._ledger import Entry
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._ring import HEAD, TAIL, Ring
-from cipherlog_core._rotation import segments
+from cipherlog_core._rotation import Rotation, segments
 
 BATCH = b"first line\nsecond line\n"
 OLD = b"an older line\n"
@@ -21,7 +23,7 @@ OLD = b"an older line\n"
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[LogFile]:
-    log = LogFile(str(tmp_path), "app")
+    log = LogFile(Folders.of(str(tmp_path)), "app.jsonl")
     yield log
     log.close()
 
@@ -36,7 +38,7 @@ def ring(tmp_path: Path) -> Iterator[Ring]:
 
 
 def content(log: LogFile) -> bytes:
-    return b"".join(Path(path).read_bytes() for path in segments(log.folder, log.stem))
+    return b"".join(Path(path).read_bytes() for path in segments(log.folders.logs, log.name))
 
 
 def test_a_batch_moves_once(log: LogFile, ring: Ring) -> None:
@@ -55,7 +57,7 @@ def died_in_the_middle(log: LogFile, ring: Ring, written: int) -> None:
     ring.words[HEAD] = ring.words[TAIL] = 0
     fill(ring, BATCH)
     Path(log.path).write_bytes(OLD)
-    ledger.open_entry(Entry(os.stat(log.path).st_ino, len(OLD), 0, len(BATCH), ring.name))
+    ledger.open_entry(Entry(os.stat(log.path).st_ino, len(OLD), 0, len(BATCH), boot_id(), ring.name))
     with open(log.path, "ab") as file:
         file.write(BATCH[:written])
 
@@ -64,7 +66,7 @@ def died_in_the_middle(log: LogFile, ring: Ring, written: int) -> None:
 def test_the_next_holder_finishes_a_cut_batch(written: int, log: LogFile, ring: Ring) -> None:
     """However far a dead writer came, each line is in the file once and whole."""
     died_in_the_middle(log, ring, written)
-    other = LogFile(log.folder, log.stem)
+    other = LogFile(log.folders, log.name)
     other.move(ring)
     other.close()
 
@@ -83,9 +85,9 @@ def test_a_writer_that_died_behind_its_tail_is_done(log: LogFile, ring: Ring) ->
 def test_a_cut_batch_whose_ring_is_gone_ends_its_line(log: LogFile, ring: Ring) -> None:
     """Without the ring nothing can be finished: the half line is ended, so that the next one is whole."""
     died_in_the_middle(log, ring, 15)
-    other_ring = Ring.create(log.spool, "app.jsonl", SIZE)
+    other_ring = Ring.create(log.folders.spool, "app.jsonl", SIZE)
     fill(other_ring, b"from another\n")
-    os.unlink(os.path.join(log.spool, ring.name))
+    os.unlink(os.path.join(log.folders.spool, ring.name))
 
     log.move(other_ring)
     other_ring.close()
@@ -141,7 +143,7 @@ def test_a_file_that_was_moved_away_is_made_anew(log: LogFile, ring: Ring) -> No
 def test_a_lock_file_that_was_deleted_is_made_anew(log: LogFile, ring: Ring) -> None:
     """Two processes that lock two files would exclude nobody: each checks the path."""
     log.move(ring)
-    lock = os.path.join(log.spool, "app.jsonl.lock")
+    lock = os.path.join(log.folders.spool, "app.jsonl.lock")
     os.unlink(lock)
     fill(ring, BATCH)
     log.move(ring)
@@ -153,7 +155,7 @@ def test_a_lock_file_that_was_deleted_is_made_anew(log: LogFile, ring: Ring) -> 
 def test_who_holds_the_lock_is_waited_for_until_the_deadline(log: LogFile, ring: Ring) -> None:
     """A lock that is taken ends the wait at the deadline, and moves nothing."""
     log.move(ring)
-    other = LogFile(log.folder, log.stem)
+    other = LogFile(log.folders, log.name)
     fill(ring, BATCH)
     assert log._ledger.try_lock()
 
@@ -165,15 +167,15 @@ def test_who_holds_the_lock_is_waited_for_until_the_deadline(log: LogFile, ring:
 
 def test_rotation_gives_names_that_never_change(tmp_path: Path, ring: Ring) -> None:
     """Each closed segment keeps its name; numbers go on after those on disk, whoever deletes the lock file."""
-    log = LogFile(str(tmp_path), "app", rotate_size=len(BATCH))
+    log = LogFile(Folders.of(str(tmp_path)), "app.jsonl", Rotation(len(BATCH)))
     for _ in range(3):
         log.move(ring)
         fill(ring, BATCH)
-    os.unlink(os.path.join(log.spool, "app.jsonl.lock"))
+    os.unlink(os.path.join(log.folders.spool, "app.jsonl.lock"))
     log.move(ring)
     log.close()
 
-    names = [os.path.basename(path) for path in segments(str(tmp_path), "app")]
+    names = [os.path.basename(path) for path in segments(str(tmp_path), "app.jsonl")]
     assert [name.rpartition("-")[2] for name in names] == ["000001.jsonl", "000002.jsonl", "000003.jsonl", "app.jsonl"]
     assert (content(log), log.counts.rotations) == (BATCH * 4, 3)
 
@@ -187,7 +189,7 @@ def test_a_rename_that_fails_does_not_stop_the_log(tmp_path: Path, ring: Ring, m
         raise OSError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(_logfile, "os", type("os", (), {**vars(os), "rename": staticmethod(rename)}))
-    log = LogFile(str(tmp_path), "app", rotate_size=len(BATCH))
+    log = LogFile(Folders.of(str(tmp_path)), "app.jsonl", Rotation(len(BATCH)))
     for _ in range(3):
         log.move(ring)
         fill(ring, BATCH)
@@ -209,4 +211,4 @@ def test_segments_are_found_by_their_whole_name(tmp_path: Path) -> None:
         (tmp_path / name).touch()
 
     expected = [names[0], names[2], names[1], names[3]]
-    assert [os.path.basename(path) for path in segments(str(tmp_path), "llm")] == expected
+    assert [os.path.basename(path) for path in segments(str(tmp_path), "llm.jsonl")] == expected

@@ -188,8 +188,8 @@ def test_no_line_is_longer_than_256_kib(logs: Logs) -> None:
 
     (record,), (fact,) = logs.read("app"), logs.read("facts")
     assert [len(record["event"]), len(record["session_id"]), record["fields"]["short"]] == [1024, 1024, "z"]
-    assert record["fields"]["text"].endswith("…[234464 characters cut]")
-    assert fact["fields"] == {"name": "y" * 65536 + "…[234464 characters cut]", "size": 7}
+    assert record["fields"]["text"].endswith("…[234464 bytes cut]")
+    assert fact["fields"] == {"name": "y" * 65536 + "…[234464 bytes cut]", "size": 7}
     for path in logs.folder.glob("*.jsonl"):
         assert all(len(line) <= 1 << 18 for line in path.read_bytes().splitlines(keepends=True))
 

@@ -146,7 +146,7 @@ def test_what_never_could_be_written_is_counted_as_dropped(
     assert not cipherlog_core.stop(0.1)
     file = cipherlog_core.stats().files["lost.jsonl"]
     assert (file.accepted, file.written, file.dropped) == (3, 0, 3)
-    assert "3 events of lost could not be written: they are lost" in capfd.readouterr().err
+    assert "3 events of lost.jsonl could not be written: they are lost" in capfd.readouterr().err
 
 
 def test_a_read_of_another_process_sees_the_events_soon(logs: Logs) -> None:

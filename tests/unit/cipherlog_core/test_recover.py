@@ -37,7 +37,7 @@ def test_rings_of_dead_processes_are_emptied(spool: Path) -> None:
     left_behind(spool, b"", "empty.jsonl")
 
     found = recover(str(spool.parent))
-    assert dict(found.records) == {"app": 3, "openrouter-costs": 1, "empty": 0}
+    assert dict(found.records) == {"app.jsonl": 3, "openrouter-costs.jsonl": 1, "empty.jsonl": 0}
     assert sorted((spool.parent / "app.jsonl").read_text().split()) == ["one", "three", "two"]
     assert (spool.parent / "openrouter-costs.jsonl").read_text() == "cost\n"
     assert rings(spool) == []

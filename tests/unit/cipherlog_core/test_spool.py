@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from test_ring import SIZE
 
+from cipherlog_core._folders import Folders
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._ring import Ring
 from cipherlog_core._spool import _ASIDE, Spool
@@ -23,12 +24,12 @@ class Opened(Spool):
         self.wakes = 0
         self.folder = folder
         self.patience = patience
-        super().__init__("app", self.open, self.count_wake)
+        super().__init__("app.jsonl", self.open, self.count_wake)
 
     def open(self, _spool: Spool) -> bool:
-        log = LogFile(str(self.folder), "app")
+        log = LogFile(Folders.of(str(self.folder)), "app.jsonl")
         (self.folder / ".spool").mkdir(exist_ok=True)
-        self.attach(Ring.create(log.spool, "app.jsonl", SIZE), log, self.patience)
+        self.attach(Ring.create(log.folders.spool, "app.jsonl", SIZE), log, self.patience)
         return True
 
     def count_wake(self) -> None:
@@ -53,7 +54,7 @@ def spool(tmp_path: Path) -> Iterator[Opened]:
 
 def blocked(spool: Opened) -> LogFile:
     """Another holder of the file's lock, who never lets go."""
-    other = LogFile(str(spool.folder), "app")
+    other = LogFile(Folders.of(str(spool.folder)), "app.jsonl")
     other.move(spool.ring)
     assert other._ledger.try_lock()
     return other

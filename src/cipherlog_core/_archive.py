@@ -1,0 +1,216 @@
+"""The one thread of a process that compresses closed segments and deletes the oldest.
+
+What is to be compressed is read off the disk and not remembered: whoever closed a segment may be dead. A kill at any
+step leaves the plain segment, the whole compressed one, or both; readers then take one, and the next round clears up.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from cipherlog_core._filesystem import open_regular, try_lock
+from cipherlog_core._folders import Folders
+from cipherlog_core._rotation import Segment, closed_segments
+from cipherlog_core._settings import Settings, notice
+
+__all__ = ["Archiver", "compress"]
+
+_LEVEL = 6  # 9 takes half as long again for 1 %
+_GZIP = 31  # window bits that mean gzip
+_STEP = 1 << 18  # bytes at a time: zlib works without the GIL
+_LOOK = 5.0  # seconds between two looks for segments whose time has come
+
+
+class Log(NamedTuple):
+    """A log whose segments are looked after."""
+
+    folders: Folders
+    name: str
+    settings: Settings
+
+
+class Archiver:
+    """*logs* gives the logs that this process writes now. The thread begins with the first work."""
+
+    def __init__(self, logs: Callable[[], list[Log]]) -> None:
+        self._logs = logs
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew in a forked child, where the thread does not exist."""
+        self._thread: threading.Thread | None = None
+        self._run_number = 0
+        self._closed: deque[tuple[str, str]] = deque()
+        self._bell = threading.Lock()  # as that of the writer
+        self._bell.acquire()
+        self._look_at = 0.0
+
+    def note_closed(self, name: str, path: str) -> None:
+        """The log *name* has a new segment. Neither waits nor raises."""
+        self._closed.append((name, path))
+        self._look_at = 0.0
+
+    def look(self) -> None:
+        """Have the thread do what there is to do; called by the writer in each of its rounds."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK
+            if self._closed or any(_due(log) for log in self._logs()):
+                self._begin()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; a segment that it is at stays as it was, for the next round of whoever is there."""
+        thread, self._thread = self._thread, None
+        self._run_number += 1
+        self._ring()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._run_number += 1
+            run = (os.getpid(), self._run_number)
+            thread = threading.Thread(target=self._run, args=run, name="cipherlog-archiver", daemon=True)
+            with suppress(RuntimeError):  # the interpreter is ending
+                thread.start()
+                self._thread = thread
+        self._ring()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
+
+    def _run(self, pid: int, number: int) -> None:
+        def is_current() -> bool:
+            return number == self._run_number and pid == os.getpid()
+
+        while is_current():
+            try:
+                self._work(is_current)
+            except Exception as error:  # noqa: BLE001  the thread must outlive whatever happens
+                notice.from_sink(f"archiver: {type(error)}", f"the archiver thread met {error!r} and goes on.")
+            self._bell.acquire()
+
+    def _work(self, is_wanted: Callable[[], bool]) -> None:
+        logs = self._logs()
+        while self._closed:
+            name, path = self._closed.popleft()
+            for log in logs:
+                if log.name == name:
+                    _tell(log, path)
+                    _prune(log)
+        for log in logs:
+            for segment in _due(log):
+                if not is_wanted():
+                    return
+                with _sole(log) as is_ours:
+                    if is_ours:
+                        compress(log.folders, segment, is_wanted)
+
+
+def _tell(log: Log, path: str) -> None:
+    if log.settings.on_segment_closed is not None:
+        try:
+            log.settings.on_segment_closed(path)
+        except Exception as error:  # noqa: BLE001  a caller's own function
+            notice("on_segment_closed", f"Settings.on_segment_closed raised {error!r} for {path}.")
+
+
+def _prune(log: Log) -> None:
+    """Delete the oldest segments beyond the number that is kept."""
+    found = list(closed_segments(log.folders.logs, log.name))
+    kept = sorted({segment.number for segment in found})[-log.settings.backups :]
+    for segment in found:
+        if log.settings.backups and segment.number < kept[0]:
+            _unlink(segment.path)
+
+
+def _due(log: Log) -> list[Segment]:
+    """The plain segments whose time to be compressed has come, oldest first."""
+    if not log.settings.gzip:
+        return []
+    before = time.time() - log.settings.gzip_after
+    plain = [segment for segment in closed_segments(log.folders.logs, log.name) if not segment.is_compressed]
+    return [segment for segment in sorted(plain) if _closed_before(segment, before)]
+
+
+def _closed_before(segment: Segment, moment: float) -> bool:
+    try:
+        return os.stat(segment.path).st_mtime <= moment
+    except OSError:  # another process has pruned it
+        return False
+
+
+@contextmanager
+def _sole(log: Log) -> Iterator[bool]:
+    """Whether this process is the one that compresses the log's segments now."""
+    with _opened(os.path.join(log.folders.spool, f"{log.name}.gzip.lock"), os.O_RDWR | os.O_CREAT) as descriptor:
+        yield try_lock(descriptor)
+
+
+def compress(folders: Folders, segment: Segment, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Replace a plain *segment* by a compressed one, unless it ceases to be wanted. Raises `OSError`."""
+    compressed = f"{segment.path}.gz"
+    if not os.path.exists(compressed):
+        unfinished = os.path.join(folders.spool, f"{os.path.basename(compressed)}.tmp")
+        if not _copy(segment.path, unfinished, is_wanted):
+            return
+        os.rename(unfinished, compressed)
+        _sync_folder(folders.logs)
+    _unlink(segment.path)
+
+
+def _copy(source: str, target: str, is_wanted: Callable[[], bool]) -> bool:
+    """A gzip file of *source*, safe on disk, with its times; False if it was given up."""
+    _unlink(target)  # of one who was killed
+    is_done = False
+    try:
+        with _opened(source, os.O_RDONLY) as reader, _opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer:
+            packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+            while (data := os.read(reader, _STEP)) and is_wanted():
+                _write(writer, packer.compress(data))
+            _write(writer, packer.flush())
+            os.fsync(writer)
+            status, is_done = os.fstat(reader), not data
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        if not is_done:
+            _unlink(target)
+    return is_done
+
+
+@contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    descriptor = open_regular(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_folder(folder: str) -> None:
+    """Have a rename in *folder* on disk before what it replaces is deleted."""
+    with suppress(OSError):  # not everywhere can a folder be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,52 @@
+"""An exception as data: its type, its message, where it was raised, and what caused it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Any
+
+__all__ = ["describe"]
+
+_FRAMES = 64  # of a stack, from its inner end
+_CAUSES = 8
+_GROUP = 16
+
+
+def describe(error: BaseException, causes: int = _CAUSES) -> dict[str, Any]:
+    """``type``, ``message``, ``stack`` and ``cause`` of *error*, and ``exceptions`` of a group.
+
+    The stack is a list of texts, the innermost frame last, as in a traceback. No source line and no value of a variable
+    is in it. ``cause`` is the exception that Python would show above this one, or None.
+    """
+    told: dict[str, Any] = {
+        "type": _name(type(error)),
+        "message": _message(error),
+        "stack": [*_stack(error.__traceback__)][-_FRAMES:],
+        "cause": None,
+    }
+    if isinstance(error, BaseExceptionGroup) and causes:
+        told["exceptions"] = [describe(inner, causes - 1) for inner in islice(error.exceptions, _GROUP)]
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and causes:
+        told["cause"] = describe(cause, causes - 1)
+    return told
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  a caller's __str__ may raise anything
+        return "<no message>"
+
+
+def _stack(traceback: TracebackType | None) -> Iterator[str]:
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        yield f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}"
+        traceback = traceback.tb_next

@@ -1,0 +1,36 @@
+"""Where the parts of the logs of one folder are: the logs, their locks, their rings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import NamedTuple, Self
+
+__all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders"]
+
+JSON_SUFFIX, TEXT_SUFFIX = ".jsonl", ".log"
+
+
+class Folders(NamedTuple):
+    """The folder of some logs, and what belongs to it."""
+
+    logs: str
+    spool: str
+    """Locks, ledgers, unfinished files; and rings, where the file system can hold them."""
+    elsewhere: str | None
+    """Where rings are kept if not there."""
+
+    @classmethod
+    def of(cls, folder: str, spool_dir: str | None = None) -> Self:
+        """Those of *folder*; *spool_dir* may serve several, so it gets a folder for each."""
+        folder = os.path.abspath(folder)
+        elsewhere = None
+        if spool_dir is not None:
+            name = f"{os.path.basename(folder)}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+            elsewhere = os.path.join(os.path.abspath(spool_dir), name)
+        return cls(folder, os.path.join(folder, ".spool"), elsewhere)
+
+    @property
+    def rings(self) -> list[str]:
+        """The folders in which rings may be."""
+        return [self.spool] if self.elsewhere is None else [self.spool, self.elsewhere]

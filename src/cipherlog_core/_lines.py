@@ -1,0 +1,62 @@
+"""A record as the line of its log: JSON, or text where the log is one for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from cipherlog_core import _record
+from cipherlog_core._context import NOTHING, Context
+from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, fit
+from cipherlog_core._folders import TEXT_SUFFIX
+from cipherlog_core._text import text_line
+
+__all__ = ["Line", "body", "describe_drops", "json_line", "text_line_of"]
+
+_IDS = ("tool", "session_id", "request_id")
+_LOGGER = "cipherlog_core"
+_origin = _record.Origin(_LOGGER)
+
+
+class Line(NamedTuple):
+    """The bytes of a record, and whether something in it had to be cut."""
+
+    data: bytes
+    is_cut: bool = False
+
+
+def json_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
+    """The record that begins with *head* and has *fields* and what is bound; no text in it is longer than 64 KiB."""
+    line = b"%b%b}\n" % (head, body(context, fields))
+    if len(line) <= TEXT_LIMIT:
+        return Line(line)
+    fitted = fit({**context.fields, **fields}, LINE_LIMIT - len(head) - 2)
+    return Line(b"%b%b}\n" % (head, fitted.data), fitted.is_cut)
+
+
+def body(context: Context, fields: Mapping[str, object]) -> bytes:
+    """JSON of *fields* and what is bound, the former where both say something."""
+    bound = context.fields
+    if not bound:
+        return encode(fields)
+    if not fields:
+        return context.fields_json
+    if bound.keys().isdisjoint(fields):
+        return b"%b,%b" % (context.fields_json[:-1], encode(fields)[1:])
+    return encode({**bound, **fields})
+
+
+def text_line_of(head: tuple[str, str, str, str], ids: tuple[str | None, ...], fields: Mapping[str, object]) -> Line:
+    """The same as text. *head*: time, level, logger and event."""
+    return Line(*text_line(*head, {**fields, **dict(zip(_IDS, ids, strict=True))}))
+
+
+def describe_drops(name: str, count: int, since: float, reason: str) -> bytes:
+    """The line that tells a reader of the log *name* that *count* events are not in it."""
+    begin = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    fields = {"dropped": count, "since": begin, "reason": reason}
+    if name.endswith(TEXT_SUFFIX):
+        ts, _, _ = _record.stamp()
+        return text_line_of((ts, "WARNING", _LOGGER, "records_dropped"), NOTHING.ids, fields).data
+    return json_line(_record.head(_origin.prefix("WARNING", "records_dropped"), NOTHING.ids_json), NOTHING, fields).data
