@@ -3,14 +3,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fastjsonschema
 import pytest
 
-import cipherlog_core
+import cipherlog_core.schemas
+import openrouter_tap.schemas
 from cipherlog_core._rotation import segments
 from openrouter_tap import CallEvent
 from openrouter_tap._compat import LIBRARIES
@@ -30,6 +32,31 @@ def content(path: str) -> bytes:
     return gzip.decompress(data) if path.endswith(".gz") else data
 
 
+def validators() -> dict[str, Callable[[object], object]]:
+    """What checks a line against the schema of its event, as the packages ship it."""
+    compiled = {}
+    for package in (cipherlog_core.schemas, openrouter_tap.schemas):
+        for path in Path(package.__file__).parent.glob("*.schema.json"):
+            compiled[path.name.removesuffix(".schema.json")] = fastjsonschema.compile(json.loads(path.read_text()))
+    return compiled
+
+
+VALIDATE = validators()
+
+
+def checked(line: bytes) -> dict[str, Any]:
+    """The record in *line*, which is strict JSON of its event's schema, without a key that is none of ours."""
+    assert len(line) < 1 << 18
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    record = json.loads(line, parse_constant=refuse)
+    VALIDATE.get(record["event"], VALIDATE["record"])(record)
+    assert len(record) == 13
+    return record
+
+
 NOTICES = {("log", "cipherlog_core"), ("log", "openrouter_tap")}
 
 
@@ -43,7 +70,7 @@ class Logs:
         """The records of all files of the log but our own notices, oldest first, when everything is written."""
         assert cipherlog_core.flush()
         lines = [line for path in segments(str(self.folder), f"{stem}.jsonl") for line in content(path).split(b"\n")]
-        records = [json.loads(line) for line in lines if line]
+        records = [checked(line) for line in lines if line]
         return [record for record in records if (record["event"], record["logger"]) not in NOTICES]
 
 

@@ -37,8 +37,8 @@ CORE = {
     "_writer": "_settings _spool",
     "_archive": "_filesystem _folders _rotation _settings",
     "_console": "_settings",
-    "_pipeline": "_archive _console _filesystem _folders _lines _logfile _record _recover _ring _rotation _settings _spool"
-    " _stats _writer",
+    "_pipeline": "_archive _console _filesystem _folders _lines _logfile _record _recover _ring _rotation _settings "
+    "_spool _stats _writer",
     "_channel": "_context _encode _folders _fork _pipeline _record _settings",
     "_routing": "_channel",
     "_logger": "_context _encode _exc _folders _fork _lines _pipeline _record _sample _settings _spool",
@@ -51,6 +51,7 @@ TAP = {
     "_event": "",
     "_bridge": "_event",
     "_tag": "_bridge",
+    "_log_cost": "_bridge _event _tag",
     "_compat": "",
     "_options": "_bridge _event",
     "_parse.wire": "",
@@ -64,7 +65,7 @@ TAP = {
     "_observation": "_bridge _compat _event _parse.failure _parse.request _parse.usage _parse.wire",
     "_streams": "_compat _event _observation _parse.coding _parse.reply _parse.sse _parse.wire",
     "_transport": "_bridge _compat _event _observation _options _streams",
-    "__init__": "_event _options _tag _transport",
+    "__init__": "_event _log_cost _options _tag _transport",
     "__main__": "cli",
 }
 CROSSING = "openrouter_tap._bridge"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openrouter_tap._event import CallError, CallEvent, Cost, Outcome, Tokens
+from openrouter_tap._log_cost import log_cost
 from openrouter_tap._options import TapOptions
 from openrouter_tap._tag import tag
 from openrouter_tap._transport import TappedTransport
@@ -15,5 +16,6 @@ __all__ = [
     "TapOptions",
     "TappedTransport",
     "Tokens",
+    "log_cost",
     "tag",
 ]

@@ -95,15 +95,17 @@ class CallEvent(Struct, frozen=True, gc=False):
     """Shared by the attempts of one SDK call; None where they cannot be recognised."""
     attempt: int | None
     """From 1, as the SDK counts its retries."""
-    host: str
+    host: str | None
+    """None in what `log_cost` logs."""
     endpoint: Endpoint
-    streamed: bool
+    streamed: bool | None
+    """None in what `log_cost` logs."""
     http_status: int | None
     """None when no reply came."""
     outcome: Outcome
     error: CallError | None
-    latency_ms: float
-    """Until the outcome, the stream included."""
+    latency_ms: float | None
+    """Until the outcome, the stream included. None where `log_cost` was not told."""
     headers_ms: float | None
     """Until the reply's headers were there."""
     ttft_ms: float | None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from openrouter_tap._bridge import Context, Scope, current, notice, pin
 
-__all__ = ["tag"]
+__all__ = ["as_text", "merged_tags", "tag"]
 
 _MOST = 16
 _LONGEST = 256
@@ -18,11 +21,21 @@ def tag(
     *session_id* and *tool* fill the record's own keys, ahead of what `cipherlog_core.bind` says. *tags* are texts: at
     most 16 of at most 256 characters are recorded. A block inside another adds to it.
     """
-    pinned = current().pinned
     given = {"session_id": session_id, "tier_id": tier_id, "tool": tool}
+    texts = {key: as_text(value) for key, value in given.items() if value is not None}
+    return pin(tags=merged_tags(current().pinned, tags), **texts)
+
+
+def merged_tags(pinned: Mapping[str, Any], more: Mapping[str, object]) -> dict[str, str]:
+    """The tags of the block around, and *more*."""
     outer = pinned.get("tags")
-    merged = {**(outer if isinstance(outer, dict) else {}), **{key: str(text)[:_LONGEST] for key, text in tags.items()}}
-    if len(merged) > _MOST:
-        notice("tags", f"tag(): more than {_MOST} tags; {', '.join(list(merged)[_MOST:])} are not recorded.")
-        merged = dict(list(merged.items())[:_MOST])
-    return pin(tags=merged, **{key: str(text)[:_LONGEST] for key, text in given.items() if text is not None})
+    tags = {**(outer if isinstance(outer, dict) else {}), **{key: str(text)[:_LONGEST] for key, text in more.items()}}
+    if len(tags) > _MOST:
+        notice("tags", f"more than {_MOST} tags; {', '.join(list(tags)[_MOST:])} are not recorded.")
+        tags = dict(list(tags.items())[:_MOST])
+    return tags
+
+
+def as_text(value: object) -> str | None:
+    """*value* as a text of the length that is recorded."""
+    return None if value is None else str(value)[:_LONGEST]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conftest import checked, content
+from fastjsonschema import JsonSchemaException
+
 from cipherlog_core.reading import segments
-from conftest import content
 
 
 @dataclass
@@ -34,10 +35,10 @@ def read(folder: Path, stem: str = "app") -> tuple[Counter[tuple[str, int]], lis
         torn += [rest] if rest else []
         for line in lines:
             try:
-                record = json.loads(line)
+                record = checked(line)
                 if record["event"] == "numbered":
                     found[record["fields"]["producer"], record["fields"]["seq"]] += 1
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, JsonSchemaException):
                 torn.append(line)
     return found, torn
 

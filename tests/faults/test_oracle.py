@@ -13,6 +13,14 @@ from oracle import RIGHT, judge
 SEED = 7
 
 
+def numbered(seq: int) -> str:
+    """A line as the logger writes it."""
+    head = {"schema": 1, "id": f"{seq:016}{seq:013x}", "ts": "2026-11-24T00:00:00.000000Z", "level": "INFO"}
+    ids = {"server": "app", "tool": None, "session_id": None, "request_id": None}
+    record = {**head, "logger": "app", "pid": 1, "thread": "MainThread", **ids}
+    return json.dumps({**record, "event": "numbered", "fields": {"producer": "a", "seq": seq}}) + "\n"
+
+
 @pytest.mark.parametrize(("fault", "share"), [("missing", 0.05), ("doubled", 0.05), ("torn", 0.01), ("none", 0)])
 def test_a_bad_writer_is_caught(fault: str, share: float, tmp_path: Path) -> None:
     """A writer that drops, doubles or tears a few of its lines; and one that does not."""
@@ -20,7 +28,7 @@ def test_a_bad_writer_is_caught(fault: str, share: float, tmp_path: Path) -> Non
     print(f"seed {SEED}")
     with (tmp_path / "app.jsonl").open("w") as file:
         for seq in range(2000):
-            line = json.dumps({"event": "numbered", "fields": {"producer": "a", "seq": seq}}) + "\n"
+            line = numbered(seq)
             hit = rng.random() < share
             file.write({"missing": "", "doubled": line * 2, "torn": line[:20]}[fault] if hit else line)
 
@@ -31,7 +39,7 @@ def test_a_bad_writer_is_caught(fault: str, share: float, tmp_path: Path) -> Non
 
 def test_more_than_the_event_under_way_is_caught(tmp_path: Path) -> None:
     """One event may be in the log though its call did not return; two may not."""
-    lines = [json.dumps({"event": "numbered", "fields": {"producer": "a", "seq": seq}}) + "\n" for seq in range(3)]
+    lines = [numbered(seq) for seq in range(3)]
     (tmp_path / "app.jsonl").write_text("".join(lines))
 
     assert judge(tmp_path, {"a": 2}) == RIGHT

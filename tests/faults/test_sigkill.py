@@ -16,7 +16,12 @@ from processes import Producer, Producers
 
 SEED = 20261123
 MOMENTS = 30
-SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}  # so that the seams are met often
+SMALL = {
+    "LOG_QUEUE_MAX": "64",
+    "LOG_ROTATE_SIZE": "200000",
+    "LOG_BACKUPS": "0",
+    "LOG_GZIP_AFTER": "0",
+}  # so that the seams are met often
 
 
 def wait_until_busy(*running: Producer) -> None:

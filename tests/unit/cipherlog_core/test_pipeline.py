@@ -166,6 +166,7 @@ def test_a_read_of_another_process_sees_the_events_soon(logs: Logs) -> None:
 def test_rotation_by_size(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     """``LOG_ROTATE_SIZE`` holds for each file, and no event is lost at the seam."""
     monkeypatch.setenv("LOG_ROTATE_SIZE", "64KB")
+    monkeypatch.setenv("LOG_BACKUPS", "0")
     logger = cipherlog_core.start("app")
     for number in range(2000):
         logger.event("x", number=number, text="y" * 200)

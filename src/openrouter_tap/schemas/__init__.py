@@ -1,0 +1,29 @@
+"""JSON Schema of the lines of ``openrouter-costs.jsonl``, and what writes the schema files of both packages anew."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from cipherlog_core import schemas
+from openrouter_tap._event import CallEvent
+
+__all__ = ["EVENTS", "all_schemas"]
+
+EVENTS: dict[str, type] = {"openrouter_cost": CallEvent}
+
+
+def all_schemas() -> dict[str, str]:
+    """The text of each schema file of both packages, by its path below the folder of the packages."""
+    made = {"cipherlog_core/schemas/record.schema.json": schemas.schema_of()}
+    for package, events in (("cipherlog_core", schemas.EVENTS), ("openrouter_tap", EVENTS)):
+        for event, kind in events.items():
+            made[f"{package}/schemas/{event}.schema.json"] = schemas.schema_of(kind, event)
+    return made
+
+
+def main() -> None:
+    """Write the files: ``python -m openrouter_tap.schemas``, after a change of the types."""
+    for path, text in all_schemas().items():
+        package, _, rest = path.partition("/")
+        with open(str(files(package) / rest), "w", encoding="utf-8") as file:
+            file.write(text)
