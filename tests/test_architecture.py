@@ -44,7 +44,9 @@ CORE = {
     "_logger": "_context _encode _exc _folders _fork _lines _pipeline _record _sample _settings _spool",
     "_servers": "_logger _pipeline _record _settings",
     "_stdlib": "_logger _servers",
-    "reading": "_folders _recover _rotation",
+    "_inspect": "_filesystem _folders _recover _ring",
+    "reading": "_filesystem _folders _inspect _recover _rotation _settings",
+    "schemas": "_routing",
     "__init__": "_channel _context _logger _pipeline _routing _servers _settings _stats _stdlib",
 }
 TAP = {
@@ -67,9 +69,11 @@ TAP = {
     "_transport": "_bridge _compat _event _observation _options _streams",
     "__init__": "_event _log_cost _options _tag _transport",
     "__main__": "cli",
+    "schemas": "_event",
+    "schemas.__main__": "schemas",
 }
 CROSSING = "openrouter_tap._bridge"
-PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading"}
+PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading", "cipherlog_core.schemas"}
 HTTP_LIBRARIES = {"httpx", "httpx2"}
 MAY_NAME_HTTP = {"openrouter_tap._compat", "openrouter_tap.cli._demo"}
 EXTRAS = {"click", "rich", "duckdb", "starlette", "uvicorn"}

@@ -34,12 +34,12 @@ class BadRingError(Exception):
 class Ring:
     """The mapping and its two offsets. `descriptor` is -1 for a ring in anonymous memory."""
 
-    def __init__(self, path: str, descriptor: int, size: int) -> None:
+    def __init__(self, path: str, descriptor: int, size: int, access: int = mmap.ACCESS_DEFAULT) -> None:
         self.path = path
         self.name = os.path.basename(path)
         self.descriptor = descriptor
         self.size = size
-        self.map = mmap.mmap(descriptor, HEADER + size)
+        self.map = mmap.mmap(descriptor, HEADER + size, access=access)
         self.words = memoryview(self.map).cast("Q")
 
     @classmethod
@@ -72,21 +72,24 @@ class Ring:
         return ring
 
     @classmethod
-    def attach(cls, path: str) -> Self:
-        """The ring that another process made. Raises `BadRingError` if its header makes no sense."""
-        descriptor = open_regular(path, os.O_RDWR)
+    def attach(cls, path: str, *, to_read: bool = False) -> Self:
+        """The ring that another process made, *to_read* only or to move lines from.
+
+        Raises `BadRingError` if its header makes no sense.
+        """
+        descriptor = open_regular(path, os.O_RDONLY if to_read else os.O_RDWR)
         try:
-            return cls._checked(path, descriptor)
+            return cls._checked(path, descriptor, mmap.ACCESS_READ if to_read else mmap.ACCESS_DEFAULT)
         except BaseException:
             os.close(descriptor)
             raise
 
     @classmethod
-    def _checked(cls, path: str, descriptor: int) -> Self:
+    def _checked(cls, path: str, descriptor: int, access: int) -> Self:
         size = os.fstat(descriptor).st_size - HEADER
         if size <= 0 or size & (size - 1):
             raise BadRingError(f"{path}: {size + HEADER} bytes is no size of a ring")
-        ring = cls(path, descriptor, size)
+        ring = cls(path, descriptor, size, access)
         words = ring.words
         if (words[_MAGIC], words[_SIZE]) == (_MAGIC_VALUE, size) and 0 <= words[HEAD] - words[TAIL] <= size:
             return ring

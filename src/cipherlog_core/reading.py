@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from cipherlog_core import _recover
+from cipherlog_core import _inspect, _recover
+from cipherlog_core._filesystem import filesystem_of, is_network, require_steady
 from cipherlog_core._folders import Folders
+from cipherlog_core._inspect import RingState, ring_states
 from cipherlog_core._recover import Recovered
 from cipherlog_core._rotation import segments
+from cipherlog_core._settings import Choice
 
-__all__ = ["Recovered", "recover", "segments"]
+__all__ = [
+    "Choice",
+    "Folders",
+    "Recovered",
+    "RingState",
+    "filesystem_of",
+    "is_network",
+    "left_lines",
+    "recover",
+    "require_steady",
+    "ring_states",
+    "segments",
+]
 
 
 def recover(folder: str, spool_dir: str | None = None) -> Recovered:
@@ -17,3 +32,11 @@ def recover(folder: str, spool_dir: str | None = None) -> Recovered:
     `OSError` where the disk does not let it.
     """
     return _recover.recover(Folders.of(folder, spool_dir))
+
+
+def left_lines(folder: str, name: str, spool_dir: str | None = None) -> bytes:
+    """The lines of the log *name* that are in the rings of dead processes, for folders that cannot be written.
+
+    The end of the log may hold some of them too: their ids tell.
+    """
+    return _inspect.left_lines(Folders.of(folder, spool_dir), name)

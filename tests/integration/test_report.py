@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from openrouter_tap.report import NoLogError, read_report
 
+NUMBERS = itertools.count()
 NAMES = "openrouter-costs-20261101T000000Z-000001.jsonl", "openrouter-costs.jsonl"
 
 
@@ -29,7 +31,7 @@ def line(ts: str, model: str | None, total: float | str | None, **changes: Any) 
         "cost": {"total": "TOTAL"},
         **changes,
     }
-    record = {"schema": 1, "id": f"id-{ts}", "ts": ts, "event": "openrouter_cost", "fields": fields}
+    record = {"schema": 1, "id": f"id-{next(NUMBERS)}", "ts": ts, "event": "openrouter_cost", "fields": fields}
     return json.dumps(record).replace('"TOTAL"', "null" if total is None else str(total)) + "\n"
 
 

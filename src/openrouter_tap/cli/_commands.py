@@ -12,7 +12,7 @@ from openrouter_tap.report import NoLogError, read_report, show
 
 __all__ = ["commands"]
 
-NO_LOGS, UNREADABLE = 3, 4
+WRONG, NO_LOGS, UNREADABLE = 1, 3, 4
 
 _WIDE = 140  # columns where the output is no terminal
 
@@ -23,7 +23,8 @@ _WIDE = 140  # columns where the output is no terminal
 def commands(context: click.Context) -> None:
     """What your program's calls through OpenRouter cost. Without a command: the report.
 
-    Exit codes: 0 fine, 2 wrong usage, 3 no logs found, 4 some input unreadable (the result is still printed).
+    Exit codes: 0 fine, 1 the check says no, 2 wrong usage, 3 no logs found, 4 some input unreadable (the result is
+    still printed).
     """
     if context.invoked_subcommand is None:
         context.invoke(report)
@@ -45,7 +46,7 @@ def report(folder: str | None = None, since: str = "") -> None:
         click.echo(f"{error}. Nothing was logged there yet, or LOG_DIR points elsewhere.", err=True)
         sys.exit(NO_LOGS)
     show(result, console())
-    if result.torn or result.trouble:
+    if result.torn:
         sys.exit(UNREADABLE)
 
 
@@ -57,6 +58,18 @@ def demo() -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"openrouter-tap demo: {error.name} is missing; it needs: pip install 'openrouter-tap[all]'")
     run(console())
+
+
+@commands.command()
+def doctor() -> None:
+    """What is in force, where it came from, and whether something is wrong with the logs. Changes nothing.
+
+    Exit code 1 if something is wrong. Example: LOG_DIR=/var/log/app openrouter-tap doctor
+    """
+    from openrouter_tap.cli._doctor import examine
+
+    if not examine(console()):
+        sys.exit(WRONG)
 
 
 def console() -> Console:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 
-from cipherlog_core.reading import recover, segments
+from cipherlog_core import Settings
+from cipherlog_core.reading import left_lines, recover, segments
 
 __all__ = ["NoLogError", "Report", "Row", "read_report"]
 
@@ -35,7 +38,8 @@ FROM read_json($files, format = 'newline_delimited', columns = $columns, ignore_
 
 _SUMS = """
 WITH calls AS (
-    SELECT *, coalesce(model, request_model, '(unknown model)') AS name, cost.total::DECIMAL(38, 20) AS charged
+    SELECT DISTINCT ON (id)
+        *, coalesce(model, request_model, '(unknown model)') AS name, cost.total::DECIMAL(38, 20) AS charged
     FROM lines WHERE event = 'openrouter_cost' AND ts >= $since
 )
 SELECT
@@ -109,31 +113,40 @@ class Report:
     files: int
     recovered: int
     """Records that were in the rings of dead processes until now."""
-    trouble: str | None
-    """Why such rings could not be emptied, if so: their records are missing here."""
+    in_place: str | None
+    """Why such rings could not be emptied, if so: their records are in the sums, and still in the rings."""
 
 
 def read_report(folder: str, *, since: str = "") -> Report:
     """The sums over all files of the cost log in *folder*, from the time *since* (a prefix of ISO 8601, UTC) on.
 
-    First brings in what dead processes left behind. Raises `NoLogError` where there is no cost log.
+    First brings in what dead processes left behind; where the folder cannot be written, reads it where it is. Raises
+    `NoLogError` where there is no cost log.
     """
-    recovered, trouble = _recover(folder)
-    files = segments(folder, _LOG)
-    if not files:
-        raise NoLogError(f"no {_LOG} in {os.path.abspath(folder)}")
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
-        database.execute(_LINES, {"files": files, "columns": _COLUMNS})
-        *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": since})))
-        (facts,) = _records(database.execute(_FACTS, {"since": since}))
-    return Report(rows=rows, total=total, files=len(files), recovered=recovered, trouble=trouble, **facts)
+    with _recovered(folder) as (recovered, in_place, more):
+        files = segments(folder, _LOG)
+        if not files and not more:
+            raise NoLogError(f"no {_LOG} in {os.path.abspath(folder)}")
+        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
+            database.execute(_LINES, {"files": [*files, *more], "columns": _COLUMNS})
+            *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": since})))
+            (facts,) = _records(database.execute(_FACTS, {"since": since}))
+    return Report(rows=rows, total=total, files=len(files), recovered=recovered, in_place=in_place, **facts)
 
 
-def _recover(folder: str) -> tuple[int, str | None]:
+@contextmanager
+def _recovered(folder: str) -> Iterator[tuple[int, str | None, list[str]]]:
+    """How many records were brought in; else why none could be, and a file that holds them."""
+    spool_dir = Settings.from_env().spool_dir
     try:
-        return recover(folder).records.total(), None
+        yield recover(folder, spool_dir).records.total(), None, []
+        return
     except OSError as error:
-        return 0, str(error)
+        trouble = str(error)
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
+        file.write(left_lines(folder, _LOG, spool_dir))
+        file.flush()
+        yield 0, trouble, [file.name]
 
 
 def _records(result: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:

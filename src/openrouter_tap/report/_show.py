@@ -86,8 +86,8 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"{_number(report.torn, 'line')} {'is' if report.torn == 1 else 'are'} torn or no record.")
     if report.recovered:
         notes.append(f"{_number(report.recovered, 'record')} of killed processes have just been brought in.")
-    if report.trouble:
-        notes.append(f"Rings of killed processes cannot be read ({report.trouble}): what they hold is missing here.")
+    if report.in_place:
+        notes.append(f"What killed processes left stays in their rings ({report.in_place}); it is in the sums.")
     if report.oldest and report.oldest_file:
         files = _number(report.files, "file")
         notes.append(f"Oldest event on disk: {report.oldest[:19]} UTC, in {report.oldest_file} ({files} in all).")
