@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
@@ -84,12 +85,33 @@ def test_no_digit_of_the_money_is_lost(tmp_path: Path) -> None:
 
 def test_torn_lines_are_counted_apart(tmp_path: Path) -> None:
     """Half a line, no JSON, JSON that is no record, an empty file: the rest is still summed."""
-    good = line("2026-11-01T00:00:00Z", "m", "0.5")
+    good, other = line("2026-11-01T00:00:00Z", "m", "0.5"), line("2026-11-01T00:00:00Z", "m", "0.5")
     (tmp_path / NAMES[0]).write_text("")
-    (tmp_path / NAMES[1]).write_text(f"{good}{good[:50]}\nnot json\n[1]\n{{}}\n{good}{good[:70]}")
+    (tmp_path / NAMES[1]).write_text(f"{good}{good[:50]}\nnot json\n[1]\n{{}}\n{other}{good[:70]}")
     report = read_report(str(tmp_path))
 
     assert (report.total.calls, report.total.cost, report.torn) == (2, Decimal("1.0"), 5)
+
+
+def test_a_record_that_is_there_twice_is_summed_once(tmp_path: Path) -> None:
+    """A machine that went down can leave a batch in the log and in the ring: the id tells."""
+    good = line("2026-11-01T00:00:00Z", "m", "0.5")
+    (tmp_path / NAMES[0]).write_text(good)
+    (tmp_path / NAMES[1]).write_text(good + line("2026-11-01T00:00:00Z", "m", "0.25"))
+    report = read_report(str(tmp_path))
+
+    assert (report.total.calls, report.total.cost, report.torn) == (2, Decimal("0.75"), 0)
+
+
+def test_compressed_segments_are_read(tmp_path: Path) -> None:
+    """And a plain one beside its compressed copy is not read twice."""
+    good = line("2026-11-01T00:00:00Z", "m", "0.5")
+    (tmp_path / NAMES[0]).write_text(good)
+    (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(good.encode()))
+    (tmp_path / NAMES[0].replace("000001", "000002")).write_text(line("2026-11-01T00:00:00Z", "m", "0.25"))
+    report = read_report(str(tmp_path))
+
+    assert (report.total.calls, report.total.cost, report.files) == (2, Decimal("0.75"), 2)
 
 
 def test_dropped_events_are_told(tmp_path: Path) -> None:
@@ -119,6 +141,31 @@ def test_since(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_brought_in_first(tmp_path: Path) -> None:
     """Its records are in the sums, and it is said that they have just come."""
+    leave_behind(tmp_path)
+    report = read_report(str(tmp_path))
+
+    assert (report.recovered, report.total.calls, report.total.cost) == (3, 3, Decimal("1.5"))
+    assert read_report(str(tmp_path)).recovered == 0
+
+
+def test_what_a_killed_process_left_is_read_where_it_is(tmp_path: Path) -> None:
+    """In a folder that cannot be written, nothing is moved, and the sums are the same."""
+    leave_behind(tmp_path / "logs")
+    (tmp_path / "read-only").mkdir()
+    if subprocess.run(["mount", "--bind", tmp_path / "logs", tmp_path / "read-only"], check=False).returncode:
+        pytest.skip("cannot mount here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path / "read-only"], check=True)
+        report = read_report(str(tmp_path / "read-only"))
+    finally:
+        subprocess.run(["umount", tmp_path / "read-only"], check=True)
+
+    assert (report.recovered, report.total.calls, report.total.cost) == (0, 3, Decimal("1.5"))
+    assert "Read-only file system" in (report.in_place or "")
+
+
+def leave_behind(folder: Path) -> None:
+    """Three calls in the ring of a process that is dead."""
     code = """
 import os, cipherlog_core, httpx
 from openrouter_tap import TappedTransport
@@ -130,11 +177,7 @@ with httpx.Client(transport=TappedTransport(httpx.MockTransport(lambda _: reply)
         client.post("https://openrouter.ai/api/v1/chat/completions", json={})
 os._exit(9)
 """
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "LOG_DIR": str(tmp_path)}, timeout=60, check=False)
-    report = read_report(str(tmp_path))
-
-    assert (report.recovered, report.total.calls, report.total.cost) == (3, 3, Decimal("1.5"))
-    assert read_report(str(tmp_path)).recovered == 0
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "LOG_DIR": str(folder)}, timeout=60, check=False)
 
 
 def test_no_log(tmp_path: Path) -> None:

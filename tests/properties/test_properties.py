@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from replies import COMMENT, URL, chunk, dumps, message, stream
 
 from cipherlog_core import Settings
+from cipherlog_core import _encode
 from cipherlog_core._encode import LINE_LIMIT, encode, fit
+from cipherlog_core.reading import Choice
 from openrouter_tap import CallEvent
 from openrouter_tap._bridge import current
 from openrouter_tap._event import Outcome
@@ -153,7 +155,7 @@ def test_any_json_gives_one_event(value: object) -> None:
 @given(values)
 @common
 def test_any_value_is_valid_json(value: object) -> None:
-    """One line, strict, whatever was passed."""
+    """One line, strict, whatever was passed, and the same without orjson."""
     line = encode({"value": value})
 
     def refuse(constant: str) -> None:
@@ -161,6 +163,10 @@ def test_any_value_is_valid_json(value: object) -> None:
 
     assert b"\n" not in line
     assert json.loads(line, parse_constant=refuse).keys() == {"value"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_encode, "orjson", None)
+        slow = encode({"value": value})
+    assert json.loads(slow, parse_constant=refuse) == json.loads(line)
 
 
 @given(st.dictionaries(st.text(max_size=30), values, max_size=8), st.integers(60, LINE_LIMIT))
@@ -183,7 +189,7 @@ def test_any_request_body_is_read_without_an_exception(body: bytes) -> None:
     assert isinstance(read_request(body).model, str | None)
 
 
-@pytest.mark.parametrize("variable", ["LOG_LEVEL", "LOG_DIR", "LOG_ROTATE_SIZE", "LOG_QUEUE_MAX", "LOG_QUEUE_BLOCK_MS"])
+@pytest.mark.parametrize("variable", [choice.variable for choice in Choice.all_in({})])
 @given(text=st.text(max_size=20))
 @common
 def test_any_environment_gives_settings(variable: str, text: str) -> None:

@@ -14,7 +14,21 @@ def fresh_notices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     """An empty environment gives the documented defaults."""
-    expected = Settings(level="INFO", dir="logs", rotate_size=10_485_760, queue_max=8192, queue_block_ms=200)
+    expected = Settings(
+        level="INFO",
+        json=True,
+        console=None,
+        dir="logs",
+        rotate_size=10_485_760,
+        rotate_when=None,
+        backups=5,
+        gzip=True,
+        gzip_after=30,
+        queue_max=8192,
+        queue_block_ms=200,
+        sample_http=1,
+        spool_dir=None,
+    )
 
     assert Settings.from_env({}) == expected
 
@@ -32,6 +46,16 @@ def test_defaults() -> None:
         ("LOG_ROTATE_SIZE", "1g", "rotate_size", 1 << 30),
         ("LOG_ROTATE_SIZE", "0", "rotate_size", 0),
         ("LOG_QUEUE_MAX", " 100 ", "queue_max", 100),
+        ("LOG_JSON", "False", "json", False),
+        ("LOG_JSON", "yes", "json", True),
+        ("LOG_CONSOLE", "STDERR", "console", "stderr"),
+        ("LOG_CONSOLE", "off", "console", None),
+        ("LOG_ROTATE_WHEN", "midnight", "rotate_when", "midnight"),
+        ("LOG_BACKUPS", "0", "backups", 0),
+        ("LOG_GZIP", "0", "gzip", False),
+        ("LOG_GZIP_AFTER", "0.5", "gzip_after", 0.5),
+        ("LOG_SAMPLE_HTTP", "10", "sample_http", 10),
+        ("LOG_SPOOL_DIR", "/var/spool/app", "spool_dir", "/var/spool/app"),
         ("LOG_QUEUE_BLOCK_MS", "0", "queue_block_ms", 0),
     ],
 )
@@ -48,6 +72,14 @@ def test_environment(variable: str, text: str, field: str, value: object) -> Non
         ("LOG_ROTATE_SIZE", "1e3"),
         ("LOG_ROTATE_SIZE", "MB"),
         ("LOG_ROTATE_SIZE", "9" * 30),
+        ("LOG_JSON", "maybe"),
+        ("LOG_CONSOLE", "printer"),
+        ("LOG_ROTATE_WHEN", "weekly"),
+        ("LOG_BACKUPS", "-1"),
+        ("LOG_BACKUPS", "9" * 5000),
+        ("LOG_GZIP_AFTER", "nan"),
+        ("LOG_GZIP_AFTER", "-1"),
+        ("LOG_SAMPLE_HTTP", "0"),
         ("LOG_QUEUE_MAX", "0"),
         ("LOG_QUEUE_MAX", "many"),
         ("LOG_QUEUE_BLOCK_MS", "0.5"),
@@ -77,7 +109,10 @@ def test_what_code_passes_wins() -> None:
     assert Settings.from_env({"LOG_LEVEL": "ERROR"}, level="DEBUG").level == "DEBUG"
 
 
-@pytest.mark.parametrize(("field", "value"), [("level", "loud"), ("rotate_size", -1), ("queue_max", "8"), ("dir", "")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("level", "loud"), ("rotate_size", -1), ("queue_max", "8"), ("dir", ""), ("json", 1), ("on_segment_closed", "x")],
+)
 def test_a_bad_argument_raises_and_names_the_field(field: str, value: object) -> None:
     """Code that passes nonsense is told at once, and where."""
     with pytest.raises(ValueError, match=f"Settings.{field}: "):

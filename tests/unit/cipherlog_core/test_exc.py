@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from cipherlog_core._exc import describe
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def chained(suppress: bool) -> BaseException:
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            if suppress:
+                raise ValueError("outer") from None
+            raise ValueError("outer") from error
+    except ValueError as caught:
+        return caught
+
+
+def test_type_message_and_stack() -> None:
+    """Where it was raised, the innermost frame last; no source line and no value."""
+    told = describe(raised(ValueError("gone")))
+
+    assert (told["type"], told["message"], told["cause"]) == ("ValueError", "gone", None)
+    assert len(told["stack"]) == 1
+    assert told["stack"][0].startswith(f"{__file__}:")
+    assert told["stack"][0].endswith(" in raised")
+
+
+def test_the_cause_is_the_one_that_python_shows() -> None:
+    """``from error`` and while another was handled, but not ``from None``."""
+    assert describe(chained(suppress=False))["cause"]["type"] == "KeyError"
+    assert describe(chained(suppress=True))["cause"] is None
+
+
+def test_groups_cycles_and_depth_end() -> None:
+    """A group holds its exceptions; a chain that bites its tail, or has no end in sight, is cut."""
+    group = describe(ExceptionGroup("many", [ValueError("a"), KeyError("b")]))
+    assert [inner["type"] for inner in group["exceptions"]] == ["ValueError", "KeyError"]
+    a, b = ValueError("a"), ValueError("b")
+    a.__cause__, b.__cause__ = b, a
+    depth, told = 0, describe(a)
+    while told:
+        depth, told = depth + 1, told["cause"]
+
+    assert depth == 9
+
+
+def test_an_exception_that_cannot_be_printed() -> None:
+    """It has a type all the same, with its module."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    told = describe(Odd())
+    assert told["message"] == "<no message>"
+    assert told["type"].startswith("test_exc.")
+
+
+def test_a_deep_stack_keeps_its_inner_end() -> None:
+    """64 frames."""
+
+    def recurse(depth: int) -> None:
+        if not depth:
+            raise ValueError("deep")
+        recurse(depth - 1)
+
+    try:
+        recurse(200)
+    except ValueError as error:
+        told = describe(error)
+
+    assert len(told["stack"]) == 64
+    assert all("recurse" in frame for frame in told["stack"])
