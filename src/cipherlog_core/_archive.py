@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from cipherlog_core._filesystem import open_regular, try_lock
 from cipherlog_core._folders import Folders
-from cipherlog_core._rotation import Segment, closed_segments
+from cipherlog_core._rotation import Segment, closed_segments, is_segment
 from cipherlog_core._settings import Settings, notice
 
 __all__ = ["Archiver", "compress"]
 
 _LEVEL = 6  # 9 takes half as long again for 1 %
 _GZIP = 31  # window bits that mean gzip
+_UNFINISHED = ".tmp"
 _STEP = 1 << 18  # bytes at a time: zlib works without the GIL
 _LOOK = 5.0  # seconds between two looks for segments whose time has come
 
@@ -106,6 +107,7 @@ class Archiver:
                 if log.name == name:
                     _tell(log, path)
                     _prune(log)
+                    _clear(log)
         for log in logs:
             for segment in _due(log):
                 if not is_wanted():
@@ -130,6 +132,15 @@ def _prune(log: Log) -> None:
     for segment in found:
         if log.settings.backups and segment.number < kept[0]:
             _unlink(segment.path)
+
+
+def _clear(log: Log) -> None:
+    """Delete the unfinished files of archivers that were killed."""
+    with _sole(log) as is_ours:
+        for name in os.listdir(log.folders.spool) if is_ours else ():
+            path = name.removesuffix(_UNFINISHED)
+            if path != name and is_segment(log.name, path):
+                _unlink(os.path.join(log.folders.spool, name))
 
 
 def _due(log: Log) -> list[Segment]:
@@ -159,7 +170,7 @@ def compress(folders: Folders, segment: Segment, is_wanted: Callable[[], bool] =
     """Replace a plain *segment* by a compressed one, unless it ceases to be wanted. Raises `OSError`."""
     compressed = f"{segment.path}.gz"
     if not os.path.exists(compressed):
-        unfinished = os.path.join(folders.spool, f"{os.path.basename(compressed)}.tmp")
+        unfinished = os.path.join(folders.spool, os.path.basename(compressed) + _UNFINISHED)
         if not _copy(segment.path, unfinished, is_wanted):
             return
         os.rename(unfinished, compressed)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Rotation", "Segment", "closed_segments", "last_segment_number", "segment_name", "segments"]
+__all__ = ["Rotation", "Segment", "closed_segments", "is_segment", "last_segment_number", "segment_name", "segments"]
 
 _PERIODS = {"hour": 3600, "midnight": 86400}
 
@@ -69,8 +69,7 @@ def last_segment_number(folder: str, name: str) -> int:
 
 def closed_segments(folder: str, name: str) -> Iterator[Segment]:
     """All segments of the log *name*. By the whole name, never by a prefix: ``llm`` is not ``llm-inference``."""
-    stem, suffix = map(re.escape, os.path.splitext(name))
-    pattern = re.compile(rf"{stem}-\d{{8}}T\d{{6}}Z-(\d+){suffix}(\.gz)?")
+    pattern = _pattern(name)
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -78,3 +77,13 @@ def closed_segments(folder: str, name: str) -> Iterator[Segment]:
     for found in names:
         if match := pattern.fullmatch(found):
             yield Segment(int(match[1]), os.path.join(folder, found), bool(match[2]))
+
+
+def is_segment(name: str, file_name: str) -> bool:
+    """Whether *file_name* is that of a segment of the log *name*."""
+    return _pattern(name).fullmatch(file_name) is not None
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    stem, suffix = map(re.escape, os.path.splitext(name))
+    return re.compile(rf"{stem}-\d{{8}}T\d{{6}}Z-(\d+){suffix}(\.gz)?")

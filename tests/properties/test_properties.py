@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replies import COMMENT, URL, chunk, dumps, message, stream
 
-from cipherlog_core import Settings
-from cipherlog_core import _encode
+from cipherlog_core import Settings, _encode
 from cipherlog_core._encode import LINE_LIMIT, encode, fit
 from cipherlog_core.reading import Choice
 from openrouter_tap import CallEvent

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from test_ring import SIZE, fill
 
+from cipherlog_core._folders import Folders
+from cipherlog_core._ledger import Entry, open_ledger
 from cipherlog_core._ring import Ring
 from cipherlog_core.reading import recover
 
@@ -78,6 +80,52 @@ def test_a_folder_without_logs_has_nothing_to_recover(tmp_path: Path) -> None:
     """Nothing is created by looking."""
     assert dict(recover(str(tmp_path / "logs")).records) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def from_another_boot(path: Path) -> None:
+    """Make it look as if the machine had been started anew since."""
+    with path.open("r+b") as file:
+        file.seek(16)
+        file.write(bytes(range(16)))
+
+
+def test_a_ring_of_another_run_of_the_machine_gives_only_what_is_whole(spool: Path) -> None:
+    """Its pages may be of any age: what is no record is counted and left out."""
+    lines = [b'{"a":1}\n', b'{"b":\0\0\0\n', b'{"c":3}\n', b"\0" * 50 + b"\n", b'{"d":4}\n', b'{"e"']
+    from_another_boot(left_behind(spool, b"".join(lines)))
+    found = recover(str(spool.parent))
+
+    assert (spool.parent / "app.jsonl").read_bytes() == lines[0] + lines[2] + lines[4]
+    assert (found.records, found.lost) == ({"app.jsonl": 3}, {"app.jsonl": 3})
+    assert rings(spool) == []
+
+
+def test_a_ledger_of_another_run_of_the_machine_is_void(spool: Path) -> None:
+    """The half line that it speaks of is ended, and the ring decides for itself."""
+    path = left_behind(spool, b'{"a":1}\n{"b":2}\n')
+    from_another_boot(path)
+    log = spool.parent / "app.jsonl"
+    log.write_bytes(b'{"a":')
+    ledger = open_ledger(str(spool / "app.jsonl.lock"))
+    ledger.open_entry(Entry(log.stat().st_ino, 0, 0, 16, bytes(range(16)), path.name))
+    ledger.close()
+    recover(str(spool.parent))
+
+    assert log.read_bytes() == b'{"a":\n{"a":1}\n{"b":2}\n'
+
+
+def test_rings_elsewhere_are_found(spool: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a folder for all logs that cannot hold their own, each finds its own."""
+    elsewhere = tmp_path_factory.mktemp("rings")
+    for folder, line in ((spool.parent, b"mine\n"), (spool.parent / "other", b"another's\n")):
+        rings_of = Folders.of(str(folder), str(elsewhere)).elsewhere or ""
+        os.makedirs(rings_of)
+        left_behind(Path(rings_of), line)
+    found = recover(str(spool.parent), str(elsewhere))
+
+    assert dict(found.records) == {"app.jsonl": 1}
+    assert (spool.parent / "app.jsonl").read_bytes() == b"mine\n"
+    assert len(list(elsewhere.rglob("*.ring"))) == 1
 
 
 def test_other_files_in_the_spool_are_not_touched(spool: Path) -> None:
