@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types schemas bench clean
 
 demo: .venv/.demo
 	$(BIN)/openrouter-tap demo
@@ -18,6 +18,9 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	$(BIN)/mypy
+
+schemas: .venv/.dev
+	$(BIN)/python -m openrouter_tap.schemas
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.emit

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Logs
+from conftest import Logs, checked, content
 
 import cipherlog_core
+from cipherlog_core import _ring
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +183,136 @@ def test_rotation_by_size(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(sizes) >= 8
     assert max(sizes) <= 64 << 10
     assert cipherlog_core.stats().files["app.jsonl"].rotations >= len(sizes)
+
+
+def wait_for(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_idle_writer_sleeps_and_is_woken(logs: Logs) -> None:
+    """It looks about once a second; what comes then is written within milliseconds all the same."""
+    logger = cipherlog_core.start("app")
+    time.sleep(2.5)
+    before = time.process_time()
+    time.sleep(1)
+    assert time.process_time() - before < 0.1
+    logger.event("x")
+    begin = time.monotonic()
+    wait_for((logs.folder / "app.jsonl").exists)
+
+    assert time.monotonic() - begin < 0.5
+
+
+@pytest.mark.parametrize("what", ["ring", "spool folder", "log folder"])
+def test_a_ring_that_was_deleted_is_made_anew(
+    what: str, logs: Logs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was in it is written, and events are safe again."""
+    monkeypatch.setattr("cipherlog_core._writer._SCAN", 0.05)
+    logger = cipherlog_core.start("app")
+    logger.event("before")
+    cipherlog_core.flush()
+    if what == "ring":
+        for path in (logs.folder / ".spool").glob("*.ring"):
+            path.unlink()
+    else:
+        shutil.rmtree(logs.folder / ".spool" if what == "spool folder" else logs.folder)
+    assert logger.event("during")
+    assert not cipherlog_core.stats().durable
+    wait_for(lambda: cipherlog_core.stats().durable)
+    logger.event("after")
+
+    events = [record["event"] for record in logs.read("app")]
+    assert events == (["during", "after"] if what == "log folder" else ["before", "during", "after"])
+    assert "the ring of app.jsonl was deleted; it has a new one" in capfd.readouterr().err
+    assert cipherlog_core.stats().dropped == 0 or "app.jsonl" in cipherlog_core.stats().files
+
+
+def test_rings_are_kept_elsewhere_where_the_log_folder_cannot_hold_them(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``LOG_SPOOL_DIR``: durable, without a notice, and recovered from there."""
+    require = _ring.require_steady
+    monkeypatch.setattr(
+        _ring, "require_steady", lambda folder: require("/proc" if folder.startswith(str(logs.folder)) else folder)
+    )
+    monkeypatch.setenv("LOG_SPOOL_DIR", str(tmp_path / "rings"))
+    logger = cipherlog_core.start("app")
+    assert logger.event("x")
+
+    assert cipherlog_core.stats().durable
+    assert not caplog.records
+    assert len(list((tmp_path / "rings").rglob("app.jsonl.*.ring"))) == 1
+    assert [record["event"] for record in logs.read("app")] == ["x"]
+    assert cipherlog_core.stop()
+    assert not list((tmp_path / "rings").rglob("*.ring"))
+
+
+def test_a_network_file_system_is_told(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its locks are not to be trusted: one notice says what is not promised there."""
+    monkeypatch.setattr("cipherlog_core._pipeline.filesystem_of", lambda _: "nfs4")
+    for name in ("one", "two"):
+        cipherlog_core.start(name).event("x")
+
+    (record,) = [record for record in caplog.records if record.name == "cipherlog_core"]
+    assert "is on nfs4, whose locks are not to be trusted" in record.getMessage()
+
+
+SCENARIO = """
+import cipherlog_core, datetime, logging, sys
+from openrouter_tap import log_cost
+logger = cipherlog_core.start("app")
+logger.event("plain", a=1, b=[1.5, None, True], c={"k": "v"})
+logger.event("odd", nan=float("nan"), big=2**70, lone="\\ud800", raw=b"\\xff", keys={1: 2})
+logger.event("known", when=datetime.date(2026, 1, 2), error=ValueError("x"))
+with cipherlog_core.bind(session_id="s", user="ü"):
+    logger.event("bound", x=1)
+    logging.getLogger("lib").warning("record", extra={"n": 1})
+log_cost(model="m", cost=0.5, tokens={"prompt": 1}, session_id="s")
+print(cipherlog_core.stats().dropped)
+"""
+
+
+def facts(folder: Path) -> list[object]:
+    records = [checked(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    return [[record["event"], record["logger"], record["session_id"], record["fields"]] for record in records]
+
+
+def test_without_orjson_the_lines_are_the_same(tmp_path: Path) -> None:
+    """Slower, by the standard library's encoder."""
+    with_it = run(SCENARIO, tmp_path / "with")
+    without = run("import sys; sys.modules['orjson'] = None" + SCENARIO, tmp_path / "without")
+
+    assert (with_it, without) == ("0\n", "0\n")
+    assert facts(tmp_path / "without") == facts(tmp_path / "with")
+    assert len(facts(tmp_path / "with")) == 6
+
+
+NO_POSIX = """
+import os, sys
+sys.modules["fcntl"] = None
+for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "pread", "pwrite", "posix_fallocate", "fork", "register_at_fork"):
+    delattr(os, name)
+import logging
+logging.basicConfig()
+"""
+
+
+def test_without_posix_it_works_and_says_what_is_not_promised(tmp_path: Path) -> None:
+    """No fcntl, no pread, no fork: events are written, rotation too, and one notice tells of the rest."""
+    environment = {"LOG_ROTATE_SIZE": "2000", "LOG_GZIP_AFTER": "0", "LOG_BACKUPS": "0"}
+    code = f"import os; os.environ.update({environment}){NO_POSIX}{SCENARIO}"
+    code += "for n in range(100):\n    logger.event('more', n=n)\n    assert n % 10 or cipherlog_core.flush()\n"
+    output = run(code, tmp_path)
+
+    assert output.startswith("0\n")
+    assert output.count("WARNING:cipherlog_core:") == 1
+    assert "a kill loses those. Let one process alone write each log" in output
+    texts = [content(str(path)).decode() for path in tmp_path.glob("app*")]
+    assert sum(text.count('"event":"more"') for text in texts) == 100
+    assert len(texts) > 5

@@ -90,6 +90,18 @@ def test_the_writer_is_woken_at_half_full(spool: Opened) -> None:
     assert spool.wakes == 1
 
 
+def test_the_first_line_after_a_long_sleep_wakes_the_writer(spool: Opened) -> None:
+    """And no other: a wake costs twenty times what a line does."""
+    spool.append(LINE)
+    spool.doze()
+    assert spool.wakes == 0
+    for _ in range(5):
+        spool.append(LINE)
+
+    assert spool.wakes == 1
+    assert spool.content() == [LINE] * 6
+
+
 def test_a_full_ring_is_helped_by_the_caller(spool: Opened) -> None:
     """A call that finds no room moves a batch itself and goes on."""
     count = fill_up(spool)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from conftest import Logs
+
+import cipherlog_core
+from openrouter_tap import Cost, Tokens, log_cost, tag
+
+
+@pytest.fixture(autouse=True)
+def fresh_notices(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> None:
+    monkeypatch.setattr("openrouter_tap._bridge.notice._seen", set())
+
+
+def logged(logs: Logs, **given: Any) -> dict[str, Any]:
+    assert log_cost(**{"model": "maker/model", **given})
+    return logs.read()[-1]
+
+
+def test_all_that_is_told(logs: Logs) -> None:
+    """Each fact in its place, the rest null; the source says who told it."""
+    record = logged(
+        logs,
+        tokens={"prompt": 10, "completion": 5, "total": 15},
+        cost={"input": 0.001, "output": 0.002, "total": 0.003},
+        tier_id="fast",
+        session_id="s",
+        request_id="r",
+        latency_ms=123.4,
+        http_status=200,
+        generation_id="gen-1",
+        tool="t",
+        env="dev",
+    )
+
+    fields = record["fields"]
+    assert [record[key] for key in ("event", "logger", "level", "session_id", "request_id", "tool")] == [
+        "openrouter_cost",
+        "openrouter_tap",
+        "INFO",
+        "s",
+        "r",
+        "t",
+    ]
+    told = {"model", "tier_id", "generation_id", "http_status", "latency_ms", "tags", "outcome", "endpoint", "provider"}
+    assert {key: fields[key] for key in told} == {
+        "provider": "openrouter",
+        "model": "maker/model",
+        "tier_id": "fast",
+        "generation_id": "gen-1",
+        "http_status": 200,
+        "latency_ms": 123.4,
+        "tags": {"env": "dev"},
+        "outcome": "completed",
+        "endpoint": "other",
+    }
+    assert {value for key, value in fields.items() if key not in told | {"tokens", "cost"}} == {None}
+    assert {key: value for key, value in fields["tokens"].items() if value is not None} == {
+        "prompt": 10,
+        "completion": 5,
+        "total": 15,
+    }
+    assert fields["cost"] == {
+        "input": 0.001,
+        "output": 0.002,
+        "other": None,
+        "total": 0.003,
+        "upstream": None,
+        "is_byok": None,
+        "source": "caller",
+        "currency": "USD",
+    }
+
+
+@pytest.mark.parametrize(
+    ("cost", "total", "source"),
+    [
+        (0.5, 0.5, "caller"),
+        (0, 0.0, "caller"),
+        (Decimal("0.1"), 0.1, "caller"),
+        ("0.25", 0.25, "caller"),
+        ({"input": 0.1, "output": 0.2}, 0.3, "caller"),
+        ({"input": 0.1}, None, "unknown"),
+        (Cost(total=0.7, source="provider"), 0.7, "provider"),
+        (None, None, "unknown"),
+    ],
+    ids=str,
+)
+def test_costs_in_any_form(cost: Any, total: float | None, source: str, logs: Logs) -> None:
+    """The total alone or in parts; what is not told is null, and 0 is 0."""
+    found = logged(logs, cost=cost)["fields"]["cost"]
+
+    assert (found["total"], found["source"]) == (total, source)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (Tokens(1, 2, 3), (1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}, (1, 2, 3)),
+        ({"prompt": 1}, (1, None, None)),
+        (None, (None, None, None)),
+    ],
+    ids=str,
+)
+def test_tokens_in_any_form(tokens: Any, expected: tuple[int | None, ...], logs: Logs) -> None:
+    """The names of `Tokens`, or those of a reply's usage."""
+    found = logged(logs, tokens=tokens)["fields"]["tokens"]
+
+    assert (found["prompt"], found["completion"], found["total"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({"cost": -1}, ("cost", "total")),
+        ({"cost": float("nan")}, ("cost", "total")),
+        ({"cost": "much"}, ("cost", "total")),
+        ({"cost": [1]}, ("cost", "total")),
+        ({"tokens": {"prompt": 1.5}}, ("tokens", "prompt")),
+        ({"tokens": {"prompt": True}}, ("tokens", "prompt")),
+        ({"tokens": 7}, ("tokens", "prompt")),
+        ({"latency_ms": "long"}, ("latency_ms",)),
+        ({"http_status": "OK"}, ("http_status",)),
+    ],
+    ids=str,
+)
+def test_nonsense_is_null_and_told(
+    given: dict[str, Any], path: tuple[str, ...], logs: Logs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The event is written with what can be used, and a notice names the argument."""
+    value = logged(logs, **given)["fields"]
+    for key in path:
+        value = value[key]
+
+    assert value is None
+    assert [record.name for record in caplog.records] == ["openrouter_tap"]
+    assert f"log_cost(): {next(iter(given))}" in caplog.text
+
+
+def test_an_http_error(logs: Logs) -> None:
+    """A status of 400 or more is one."""
+    fields = logged(logs, http_status=429)["fields"]
+
+    assert (fields["outcome"], fields["error"]) == ("http_error", {"type": "429", "code": None})
+
+
+def test_ids_default_to_tag_and_context(logs: Logs) -> None:
+    """Explicit ones win; the generation stands in for a request."""
+    with cipherlog_core.bind(request_id="bound"), tag(session_id="s", tier_id="slow", env="dev"):
+        first = logged(logs, generation_id="gen-1", part="a")
+        second = logged(logs, session_id="mine", tier_id="fast")
+    third = logged(logs, generation_id="gen-1")
+
+    assert (first["session_id"], first["request_id"], first["fields"]["tier_id"]) == ("s", "bound", "slow")
+    assert first["fields"]["tags"] == {"env": "dev", "part": "a"}
+    assert (second["session_id"], second["fields"]["tier_id"]) == ("mine", "fast")
+    assert (third["session_id"], third["request_id"]) == (None, "gen-1")
+
+
+def test_it_is_written_at_any_level_and_never_sampled(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all money, and all routing."""
+    monkeypatch.setenv("LOG_LEVEL", "CRITICAL")
+    monkeypatch.setenv("LOG_SAMPLE_HTTP", "1000")
+    monkeypatch.setenv("LOG_JSON", "false")
+    cipherlog_core.start("app")
+    for _ in range(10):
+        assert log_cost(model="m", cost=1)
+        assert cipherlog_core.routing_event(selected_tool="a", recommended_tool="b", is_compliant=False, session_id="s")
+
+    routed = logs.read("routing-metadata")
+    assert len(logs.read()) == len(routed) == 10
+    assert (routed[0]["event"], routed[0]["logger"], routed[0]["session_id"]) == ("routing", "routing", "s")
+    assert routed[0]["fields"] == {
+        "selected_tool": "a",
+        "recommended_tool": "b",
+        "is_compliant": False,
+        "detected_domain": None,
+        "status": None,
+    }
