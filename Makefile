@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint types schemas bench clean
+.PHONY: demo test soak lint types schemas bench clean
 
 demo: .venv/.demo
 	$(BIN)/openrouter-tap demo
 
 test: .venv/.dev
 	$(BIN)/pytest
+
+soak: .venv/.dev
+	$(BIN)/pytest -m soak -s
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
