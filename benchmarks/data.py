@@ -13,7 +13,17 @@ import msgspec
 
 from openrouter_tap import CallEvent, Cost, Tokens
 
-__all__ = ["COST", "HEADERS", "URL", "Exchange", "call_event", "call_fields", "event_number", "server_fields"]
+__all__ = [
+    "COST",
+    "HEADERS",
+    "URL",
+    "Exchange",
+    "call_event",
+    "call_fields",
+    "event_number",
+    "request_fields",
+    "server_fields",
+]
 
 COST = 0.00417325
 URL = "https://openrouter.ai/api/v1/chat/completions"
@@ -70,6 +80,19 @@ def server_fields(number: int) -> dict[str, object]:
         "call": f"call-{number:08x}",
         "selected_tool": f"search_{number % 7}",
         "elapsed_ms": number % 9973 / 8,
+    }
+
+
+def request_fields(number: int) -> dict[str, object]:
+    """Fields of a request's event; with what is bound its line has about 470 B."""
+    return {
+        "seq": number,
+        "method": "tools/call",
+        "path": f"/v1/sessions/{number:012x}/messages",
+        "status": 200 + number % 3,
+        "duration_ms": number % 9973 / 8,
+        "bytes_out": 1000 + number % 7919,
+        "cached": not number % 5,
     }
 
 

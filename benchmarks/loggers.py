@@ -13,6 +13,7 @@ import logging.handlers
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,25 @@ from typing import Any
 import cipherlog_core
 from openrouter_tap import CallEvent
 
-__all__ = ["Emit", "Logger", "channel", "nothing", "ours", "recipe"]
+__all__ = [
+    "Emit",
+    "Logger",
+    "bridged",
+    "channel",
+    "in_context",
+    "nothing",
+    "ours",
+    "recipe",
+    "recipe_in_context",
+]
 
 Emit = Callable[[Any], object]
 Logger = Callable[[Path], AbstractContextManager[Emit]]
 
 _SEGMENT = 10 << 20  # bytes; that of ours is the same by default
 _KEEP_ALL = 1000
+
+CONTEXT: dict[str, object] = {"session_id": "s-4711", "request_id": "r-0815-af31", "user": "u-23", "tenant": "acme"}
 
 _costs = cipherlog_core.channel("openrouter-costs", CallEvent, event="openrouter_cost", logger="openrouter_tap")
 
@@ -56,6 +69,35 @@ def ours(folder: Path) -> Iterator[Emit]:
 
 
 @contextmanager
+def in_context(folder: Path) -> Iterator[Emit]:
+    """The same within `bind`, with sampling of HTTP events on."""
+    settings = cipherlog_core.Settings(dir=str(folder), sample_http=10)
+    log = cipherlog_core.start("bench", settings=settings)
+
+    def emit(fields: dict[str, Any]) -> None:
+        log.event("request", **fields)
+
+    try:
+        with cipherlog_core.bind(**CONTEXT):
+            yield emit
+    finally:
+        cipherlog_core.stop()
+
+
+@contextmanager
+def bridged(folder: Path) -> Iterator[Emit]:
+    """A plain record of `logging`, through `CipherHandler`."""
+    logger = logging.Logger("bench", logging.INFO)  # noqa: LOG001  one that no other part of the program can reach
+    logger.addHandler(cipherlog_core.CipherHandler("bench"))
+
+    def emit(fields: dict[str, Any]) -> None:
+        logger.info("tool_call", extra=fields)
+
+    with ours(folder):
+        yield emit
+
+
+@contextmanager
 def channel(folder: Path) -> Iterator[Emit]:
     """`cipherlog_core.Channel.emit`, with the ids that the tap gives it."""
 
@@ -67,7 +109,23 @@ def channel(folder: Path) -> Iterator[Emit]:
 
 
 @contextmanager
-def recipe(folder: Path) -> Iterator[Emit]:
+def recipe_in_context(folder: Path) -> Iterator[Emit]:
+    """The same with a filter that takes what is bound from a context variable, and samples as ours does."""
+    bound: ContextVar[dict[str, object]] = ContextVar("bound")
+    bound.set(CONTEXT)
+
+    def add_context(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.DEBUG and record.msg == "http" and hash(bound.get()["session_id"]) % 10:
+            return False
+        record.__dict__["fields"] = {**bound.get(), **record.__dict__["fields"]}
+        return True
+
+    with recipe(folder, add_context) as emit:
+        yield emit
+
+
+@contextmanager
+def recipe(folder: Path, filter_: Callable[[logging.LogRecord], bool] | None = None) -> Iterator[Emit]:
     """``QueueHandler``, ``QueueListener`` and ``RotatingFileHandler`` with a formatter that writes JSON.
 
     The listener's thread formats and writes. The queue is unbounded, so the caller never waits and nothing is lost.
@@ -80,6 +138,8 @@ def recipe(folder: Path) -> Iterator[Emit]:
     listener = logging.handlers.QueueListener(waiting, files)
     logger = logging.Logger("bench", logging.INFO)  # noqa: LOG001  one that no other part of the program can reach
     logger.addHandler(logging.handlers.QueueHandler(waiting))
+    if filter_:
+        logger.addFilter(filter_)
 
     def emit(fields: dict[str, object]) -> None:
         logger.info("tool_call", extra={"fields": fields})

@@ -33,13 +33,16 @@ class Context(NamedTuple):
     ids_json: str
     fields: dict[str, object]
     fields_json: bytes
+    fields_start: bytes
+    """The same up to where a further field goes."""
 
     @classmethod
     def of(cls, bound: dict[str, object], pinned: dict[str, Any]) -> Self:
         """The context with what is derived from *bound* and *pinned*."""
         ids = tuple(text_or_none(pinned.get(key, bound.get(key))) for key in _IDS)
         fields = {key: value for key, value in bound.items() if key not in _IDS}
-        return cls(bound, pinned, ids, encode_ids(*ids), fields, encode(fields))
+        data = encode(fields)
+        return cls(bound, pinned, ids, encode_ids(*ids), fields, data, data[:-1] + b",")
 
 
 NOTHING = Context.of({}, {})

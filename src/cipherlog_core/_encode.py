@@ -16,11 +16,15 @@ import msgspec
 from cipherlog_core._exc import describe
 
 try:
-    import orjson
+    from orjson import dumps
 except ModuleNotFoundError:  # the same lines, slower
-    orjson = None  # type: ignore[assignment]
 
-__all__ = ["LINE_LIMIT", "TEXT_LIMIT", "Fitted", "encode", "encode_text", "fit", "printed", "text_or_none"]
+    def dumps(_value: Any, /) -> bytes:  # type: ignore[misc]
+        """Refuse, so that all values are made plain, which `json` encodes alike."""
+        raise TypeError
+
+
+__all__ = ["LINE_LIMIT", "TEXT_LIMIT", "Fitted", "dumps", "encode", "encode_text", "fit", "printed", "text_or_none"]
 
 LINE_LIMIT = 1 << 18
 """Bytes that a line may have, its newline included."""
@@ -42,12 +46,10 @@ class Fitted(NamedTuple):
 
 def encode(value: object) -> bytes:
     """JSON of *value*. What JSON has no form for is written as text."""
-    if orjson is not None:
-        try:
-            return orjson.dumps(value)
-        except Exception:  # noqa: BLE001, S110  orjson refuses by several types, and what it calls may raise any
-            pass
-    return _Plain(LINE_LIMIT).encode(value)
+    try:
+        return dumps(value)
+    except Exception:  # noqa: BLE001  orjson refuses by several types, and what it calls may raise any
+        return _Plain(LINE_LIMIT).encode(value)
 
 
 def text_or_none(value: object) -> str | None:
@@ -85,9 +87,10 @@ class _Plain:
 
     def encode(self, value: object) -> bytes:
         plain = self._of(value, _DEPTH)
-        if orjson is not None:
-            return orjson.dumps(plain)
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        try:
+            return dumps(plain)
+        except TypeError:
+            return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
     def _of(self, value: object, depth: int) -> Any:
         self._left -= 1

@@ -12,7 +12,7 @@ from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, fit
 from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._text import text_line
 
-__all__ = ["Line", "body", "describe_drops", "json_line", "text_line_of"]
+__all__ = ["Line", "describe_drops", "json_line", "text_line_of", "with_bound"]
 
 _IDS = ("tool", "session_id", "request_id")
 _LOGGER = "cipherlog_core"
@@ -28,22 +28,22 @@ class Line(NamedTuple):
 
 def json_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
     """The record that begins with *head* and has *fields* and what is bound; no text in it is longer than 64 KiB."""
-    line = b"%b%b}\n" % (head, body(context, fields))
+    line = b"%b%b}\n" % (head, with_bound(context, fields, encode(fields)))
     if len(line) <= TEXT_LIMIT:
         return Line(line)
     fitted = fit({**context.fields, **fields}, LINE_LIMIT - len(head) - 2)
     return Line(b"%b%b}\n" % (head, fitted.data), fitted.is_cut)
 
 
-def body(context: Context, fields: Mapping[str, object]) -> bytes:
-    """JSON of *fields* and what is bound, the former where both say something."""
+def with_bound(context: Context, fields: Mapping[str, object], data: bytes) -> bytes:
+    """JSON of *fields*, which alone is *data*, and of what is bound; the former wins where both say something."""
     bound = context.fields
     if not bound:
-        return encode(fields)
+        return data
     if not fields:
         return context.fields_json
     if bound.keys().isdisjoint(fields):
-        return b"%b,%b" % (context.fields_json[:-1], encode(fields)[1:])
+        return context.fields_start + data[1:]
     return encode({**bound, **fields})
 
 
@@ -59,4 +59,5 @@ def describe_drops(name: str, count: int, since: float, reason: str) -> bytes:
     if name.endswith(TEXT_SUFFIX):
         ts, _, _ = _record.stamp()
         return text_line_of((ts, "WARNING", _LOGGER, "records_dropped"), NOTHING.ids, fields).data
-    return json_line(_record.head(_origin.prefix("WARNING", "records_dropped"), NOTHING.ids_json), NOTHING, fields).data
+    head = _record.head(_origin.prefix("WARNING", "records_dropped"), NOTHING.ids_json)
+    return json_line(head, NOTHING, fields).data

@@ -1,17 +1,21 @@
-"""The logger of a server: any event, any fields, and the records of `logging`."""
+"""The logger of a server: any event, any fields, and the records of `logging`.
+
+`Logger.event` is bent for speed (benchmarks/emit.py): the usual case is written out, each detour is a call.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT, Context, encode_ids
-from cipherlog_core._encode import TEXT_LIMIT, text_or_none
+from cipherlog_core._encode import TEXT_LIMIT, dumps, encode, text_or_none
 from cipherlog_core._exc import describe
 from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._fork import HERE
-from cipherlog_core._lines import Line, body, json_line, text_line_of
+from cipherlog_core._lines import Line, json_line, text_line_of, with_bound
 from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._sample import is_kept
 from cipherlog_core._settings import LEVELS, Settings, level_name, notice
@@ -21,7 +25,9 @@ __all__ = ["Logger"]
 
 _DEBUG = LEVELS["DEBUG"]
 _HTTP = {"httpx", "httpcore", "httpx2", "httpcore2"}
-_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+_PLAIN = list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+_STANDARD = frozenset(_PLAIN) | {"message", "asctime", "taskName"}
+_IDS = frozenset({"tool", "session_id", "request_id"})
 
 
 class Logger:
@@ -40,7 +46,7 @@ class Logger:
         self._one_in = settings.sample_http
         self.threshold = LEVELS[settings.level]
 
-    def event(
+    def event(  # noqa: C901  see above
         self,
         name: str,
         /,
@@ -83,8 +89,15 @@ class Logger:
                 ids_json = context.ids_json
             else:
                 ids_json = encode_ids(*_merged(context, tool, session_id, request_id))
-            head = _record.head(self._origin.prefix(level, name), ids_json)
-            line = b"%b%b}\n" % (head, body(context, more))
+            prefix = self._origin.prefixes.get((level, name)) or self._origin.prefix(level, name)
+            head = _record.head(prefix, ids_json)
+            try:
+                data = dumps(more)
+            except Exception:  # noqa: BLE001  see `encode`, which this is for the usual case
+                data = encode(more)
+            if context.fields:
+                data = with_bound(context, more, data)
+            line = b"%b%b}\n" % (head, data)
             if len(line) > TEXT_LIMIT:
                 return self._put(json_line(head, context, more))
             return self._append(line)
@@ -104,9 +117,13 @@ class Logger:
 
     def _handle(self, record: logging.LogRecord, context: Context) -> bool:
         fields: dict[str, object] = {"message": _message(record)}
-        given = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-        ids_given = [given.pop(name, None) for name in ("tool", "session_id", "request_id")] if given else []
-        ids = _merged(context, *ids_given) if any(ids_given) else context.ids
+        given = _extras(record.__dict__)
+        if _IDS.isdisjoint(given):
+            ids = context.ids
+        else:
+            ids = _merged(
+                context, given.pop("tool", None), given.pop("session_id", None), given.pop("request_id", None)
+            )
         is_http = record.levelno <= _DEBUG and self._one_in > 1 and record.name.partition(".")[0] in _HTTP
         if is_http and not self._samples(ids[1], fields):
             return False
@@ -121,7 +138,10 @@ class Logger:
             return self._put(text_line_of((ts, level, record.name, "log"), ids, {**context.fields, **fields}))
         origin = self._origins.get(record.name) or self._new_origin(record.name)
         ids_json = context.ids_json if ids is context.ids else encode_ids(*ids)
-        prefix = origin.prefix(level, "log", record.process)
+        if record.process == _record.pid:
+            prefix = origin.prefixes.get((level, "log")) or origin.prefix(level, "log")
+        else:
+            prefix = origin.prefix_of(level, "log", record.process or 0)
         return self._put(json_line(_record.head_of(ts, id_, str(record.threadName), prefix, ids_json), context, fields))
 
     def _samples(self, session_id: str | None, fields: dict[str, object]) -> bool:
@@ -144,6 +164,16 @@ class Logger:
 def _merged(context: Context, *given: object) -> tuple[str | None, ...]:
     """The three ids: as they were given, else as they are bound."""
     return tuple(bound if new is None else text_or_none(new) for new, bound in zip(given, context.ids, strict=True))
+
+
+def _extras(attributes: dict[str, object]) -> dict[str, object]:
+    """What was passed as ``extra``: it stands behind what each record has, in whose names it cannot be."""
+    count = len(_PLAIN)
+    if len(attributes) == count:
+        return {}
+    if next(islice(attributes, count - 1, count), None) != _PLAIN[-1]:  # a filter has taken something away
+        return {name: value for name, value in attributes.items() if name not in _STANDARD}
+    return {name: value for name, value in islice(attributes.items(), count, None) if name not in _STANDARD}
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -1,4 +1,7 @@
-"""The head of every record: the same keys for all, and what does not change encoded once."""
+"""The head of every record: the same keys for all, and what does not change encoded once.
+
+`stamp` and `head` are bent for speed (benchmarks/emit.py): what they share is written out in both.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import secrets
 import threading
 import time
+import weakref
 
 from cipherlog_core._encode import encode_text
 from cipherlog_core._fork import mark
@@ -15,6 +19,7 @@ __all__ = ["Origin", "head", "head_of", "identity", "name_server", "renew", "ser
 
 _MANY = 1024  # different names after which a cache is emptied
 
+_now = time.time_ns
 _count = itertools.count().__next__
 _second: tuple[int, str] = (-1, "")  # one tuple, so that no thread sees half of another's
 _local = threading.local()
@@ -24,6 +29,7 @@ _server: str | None = None
 pid = -1
 identity = object()
 """Another object whenever process or server are others: what was encoded for them is then to be encoded anew."""
+_origins: weakref.WeakSet[Origin] = weakref.WeakSet()
 _suffixes: list[str] = []
 
 
@@ -33,19 +39,19 @@ class Origin:
     def __init__(self, logger: str, server: str | None = None) -> None:
         self._logger = logger
         self._server = server
-        self._known: tuple[object, dict[tuple[str, str], str]] = (None, {})
+        self.prefixes: dict[tuple[str, str], str] = {}
+        """What `prefix` has given, by level and event; emptied when process or server are others."""
+        _origins.add(self)
 
-    def prefix(self, level: str, event: str, of_pid: int | None = None) -> str:
-        """The members, as JSON, that all *event* events of this *level* share. *of_pid*: of another process."""
-        if of_pid is not None and of_pid != pid:
-            return self._encode(level, event, of_pid)
-        for_whom, prefixes = self._known
-        if for_whom is not identity or len(prefixes) >= _MANY:
-            prefixes = {}
-            self._known = identity, prefixes
-        return prefixes.get((level, event)) or prefixes.setdefault((level, event), self._encode(level, event, pid))
+    def prefix(self, level: str, event: str) -> str:
+        """The members, as JSON, that all *event* events of this *level* share."""
+        if len(self.prefixes) >= _MANY:
+            self.prefixes.clear()
+        prefix = self.prefixes[level, event] = self.prefix_of(level, event, pid)
+        return prefix
 
-    def _encode(self, level: str, event: str, of_pid: int) -> str:
+    def prefix_of(self, level: str, event: str, of_pid: int) -> str:
+        """The same for the process *of_pid*."""
         values = level, self._logger, self._server or server_name(), event
         level_, logger, server, event_ = (encode_text(value).decode() for value in values)
         return f'"level":{level_},"logger":{logger},"pid":{of_pid},"server":{server},"event":{event_}'
@@ -57,17 +63,21 @@ def stamp() -> tuple[str, str, str]:
     The id: microseconds, then what is unique to this process, then a count. One reading of the clock for both: two of
     the dearest things in an event.
     """
-    micros = time.time_ns() // 1000
+    micros = _now() // 1000
     second, date = _second
     if micros // 1_000_000 != second:
         date = _new_second(micros // 1_000_000)
     digits = str(micros)
     try:
-        name: str = _local.thread.name
+        name = _local.thread._name  # noqa: SLF001  .name is a function of Python, and dearer than all the rest here
     except AttributeError:
-        _local.thread = threading.current_thread()
-        name = _local.thread.name
+        name = _thread_name()
     return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF], name
+
+
+def _thread_name() -> str:
+    _local.thread = threading.current_thread()
+    return threading.current_thread().name
 
 
 def stamp_at(seconds: float) -> tuple[str, str]:
@@ -92,9 +102,20 @@ def _date(second: int) -> str:
 
 def head(prefix: str, ids: str) -> bytes:
     """A record of here and now, up to the value of its ``fields``."""
-    ts, id_, name = stamp()
+    micros = _now() // 1000
+    second, date = _second
+    if micros // 1_000_000 != second:
+        date = _new_second(micros // 1_000_000)
+    digits = str(micros)
+    try:
+        name = _local.thread._name  # noqa: SLF001  see stamp
+    except AttributeError:
+        name = _thread_name()
     thread = _thread_names.get(name) or _new_thread_name(name)
-    return f'{{"schema":1,"id":"{id_}","ts":"{ts}",{prefix},"thread":{thread},{ids},"fields":'.encode()
+    return (
+        f'{{"schema":1,"id":"{digits}{_suffixes[_count() & 0xFFF]}","ts":"{date}{digits[-6:]}Z",'
+        f'{prefix},"thread":{thread},{ids},"fields":'
+    ).encode()
 
 
 def head_of(ts: str, id_: str, name: str, prefix: str, ids: str) -> bytes:
@@ -120,6 +141,7 @@ def name_server(name: str) -> None:
     global _server, identity
     if _server is None:
         _server, identity = name, object()
+        _forget_prefixes()
 
 
 def renew() -> None:
@@ -128,6 +150,12 @@ def renew() -> None:
     mark()
     process = secrets.token_hex(5)
     pid, _suffixes, identity = os.getpid(), [f"{process}{count:03x}" for count in range(0x1000)], object()
+    _forget_prefixes()
+
+
+def _forget_prefixes() -> None:
+    for origin in _origins:
+        origin.prefixes = {}
 
 
 renew()
