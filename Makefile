@@ -27,6 +27,8 @@ schemas: .venv/.dev
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.emit
+	$(BIN)/python -m benchmarks.disk
+	$(BIN)/python -m benchmarks.quiet
 	$(BIN)/python -m benchmarks.tap
 
 clean:

@@ -1,1 +1,1 @@
-"""What the project costs its callers, in place: ``python -m benchmarks.tap`` and ``python -m benchmarks.emit``."""
+"""What the project costs its callers, in place: tap, emit, disk, quiet. `make bench` runs all."""

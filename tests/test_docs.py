@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from cipherlog_core import Settings
+from cipherlog_core.reading import Choice
 from openrouter_tap import CallError, CallEvent, Cost, Tokens
 from openrouter_tap._event import Endpoint, Outcome
 
@@ -57,8 +58,9 @@ def test_every_field_is_documented() -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     """A row for each variable."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text()
-    for field in msgspec.structs.fields(Settings):
-        assert f"| `LOG_{field.name.upper()}` | `{field.name}` | `{field.default}` |" in page
+    for choice in Choice.all_in({}):
+        assert f"| `{choice.variable}` | `{choice.field}` | `{choice.value}` |" in page
+    assert len(list(Choice.all_in({}))) == len(msgspec.structs.fields(Settings)) - 1  # all but on_segment_closed
 
 
 def test_every_test_that_the_docs_name_exists() -> None:
