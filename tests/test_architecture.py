@@ -42,7 +42,7 @@ CORE = {
     "_channel": "_context _encode _folders _fork _pipeline _record _settings",
     "_routing": "_channel",
     "_logger": "_context _encode _exc _folders _fork _lines _pipeline _record _sample _settings _spool",
-    "_servers": "_logger _pipeline _record _settings",
+    "_servers": "_encode _logger _pipeline _record _settings",
     "_stdlib": "_logger _servers",
     "_inspect": "_filesystem _folders _recover _ring",
     "reading": "_filesystem _folders _inspect _recover _rotation _settings",

@@ -6,13 +6,14 @@ share, and one encoder that writes the rest behind it, ids, times, struct and al
 
 from __future__ import annotations
 
+import re
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT
-from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, encode_text, fit, printed
+from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, encode_text, fit, printed, text_or_none
 from cipherlog_core._folders import JSON_SUFFIX
 from cipherlog_core._fork import HERE
 from cipherlog_core._pipeline import PIPELINE
@@ -22,6 +23,7 @@ __all__ = ["Channel", "channel"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_NAME = 1024
 _CURRENT: Any = object()
 _COMMA, _NEWLINE = b",\n"
 _encode_into = msgspec.json.Encoder().encode_into
@@ -88,7 +90,7 @@ class Channel(Generic[T]):
             except IndexError:
                 buffer = bytearray(start)
             ts, id_, thread = _record.stamp()
-            rest = _Rest(id_, ts, thread, tool, session_id, request_id, struct)
+            rest = _Rest(id_, ts, thread[:_NAME], tool, session_id, request_id, struct)
             at = len(start)
             try:
                 _encode_into(rest, buffer, at)
@@ -105,6 +107,10 @@ class Channel(Generic[T]):
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
             notice(f"emit: {type(error)}", f"an event {self._event} could not be logged: {error!r}")
             return self._spool.refuse()
+
+    def refuse(self) -> bool:
+        """Count an event that could not be made."""
+        return self._spool.refuse()
 
     def _encode_slowly(self, rest: _Rest, room: int) -> bytes:
         """The end of a line from what is no valid or too long a record: made valid, and cut to *room* bytes."""
@@ -125,7 +131,7 @@ class Channel(Generic[T]):
 
 def _with_context(*given: Any) -> Any:
     """The ids as given, or as bound where they are not."""
-    return (old if new is _CURRENT else new for new, old in zip(given, CONTEXT.get().ids, strict=True))
+    return (old if new is _CURRENT else text_or_none(new) for new, old in zip(given, CONTEXT.get().ids, strict=True))
 
 
 def channel(
@@ -133,6 +139,9 @@ def channel(
 ) -> Channel[T]:
     """A channel that writes structs of *type_* to ``<stem>.jsonl``.
 
-    *event* defaults to *stem*, *logger* to the name of the module that defines *type_*.
+    *event* defaults to *stem*, *logger* to the name of the module that defines *type_*. Raises `ValueError` if *stem*
+    is not 1 to 48 of ``A-Z a-z 0-9 . _ -`` or begins with a dot.
     """
+    if not re.fullmatch(r"(?!\.)[A-Za-z0-9._-]{1,48}", stem):
+        raise ValueError(f"channel({stem!r}): a log's name is 1 to 48 of A-Z a-z 0-9 . _ - and begins with no dot")
     return Channel(stem, type_, event or stem, logger or type_.__module__, level)

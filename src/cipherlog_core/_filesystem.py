@@ -51,7 +51,10 @@ def filesystem_of(path: str, mounts: str | None = None) -> str:
                 mounts = table.read()
         except OSError:
             return ""
-    path = os.path.realpath(path)
+    try:
+        path = os.path.realpath(path)
+    except OSError:  # relative to a folder that is gone
+        return ""
     found, longest = "", -1
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
@@ -95,23 +98,48 @@ def boot_id() -> bytes:
 
 def make_folder(path: str) -> None:
     """Create *path* and what is missing above it, 0700 each; folders that exist keep their mode."""
-    if not os.path.isdir(path):
-        parent = os.path.dirname(path)
-        if parent != path:
-            make_folder(parent)
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path, below = os.path.dirname(path), path
+        if path == below:
+            break
+    for folder in reversed(missing):
         try:
-            os.mkdir(path, 0o700)
+            os.mkdir(folder, 0o700)
         except FileExistsError:
-            if not os.path.isdir(path):  # a file is in the way; else another process was faster
+            if not os.path.isdir(folder):  # a file is in the way; else another process was faster
                 raise
 
 
 def open_regular(path: str, flags: int) -> int:
     """A descriptor of the regular file at *path*: never through a symlink, never waiting on a FIFO."""
-    descriptor = os.open(path, flags | _SAFE | _BINARY, 0o600)
+    descriptor = _create(path, flags) if flags & os.O_CREAT else None
+    while descriptor is None:
+        try:
+            descriptor = os.open(path, flags & ~os.O_CREAT | _SAFE | _BINARY)
+        except FileNotFoundError:
+            if not flags & os.O_CREAT:
+                raise
+            descriptor = _create(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
+
+
+def _create(path: str, flags: int) -> int | None:
+    """A new file at *path*, 0600; None if there is one, and *flags* are content with that."""
+    try:
+        descriptor = os.open(path, flags | _SAFE | _BINARY | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        return None
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # what root makes belongs to whose folder it is: who logs there
+        folder = os.stat(os.path.dirname(path) or ".")
+        if folder.st_uid:
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
     return descriptor
 
 

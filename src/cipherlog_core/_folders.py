@@ -23,14 +23,21 @@ class Folders(NamedTuple):
     @classmethod
     def of(cls, folder: str, spool_dir: str | None = None) -> Self:
         """Those of *folder*; *spool_dir* may serve several, so it gets a folder for each."""
-        folder = os.path.abspath(folder)
+        folder = _absolute(folder)
         elsewhere = None
         if spool_dir is not None:
             name = f"{os.path.basename(folder)}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
-            elsewhere = os.path.join(os.path.abspath(spool_dir), name)
+            elsewhere = os.path.join(_absolute(spool_dir), name)
         return cls(folder, os.path.join(folder, ".spool"), elsewhere)
 
     @property
     def rings(self) -> list[str]:
         """The folders in which rings may be."""
         return [self.spool] if self.elsewhere is None else [self.spool, self.elsewhere]
+
+
+def _absolute(folder: str) -> str:
+    try:
+        return os.path.abspath(folder)
+    except OSError:  # the working directory is gone: what is to be there cannot be opened either, and is told then
+        return folder

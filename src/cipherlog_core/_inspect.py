@@ -24,7 +24,7 @@ class RingState(NamedTuple):
     is_alive: bool
     """Whether its owner lives."""
     size: int
-    """Bytes that it can hold; 0 where it makes no sense."""
+    """Bytes that it can hold; 0 where it makes no sense, or cannot be opened."""
     lines: bytes
     """What is not in the log yet, as far as nobody moves it at the same time."""
 
@@ -37,6 +37,8 @@ def ring_states(folders: Folders) -> Iterator[RingState]:
                 yield _state(file)
             except FileNotFoundError:  # its owner has just ended
                 continue
+            except OSError:
+                yield RingState(file.path, file.log, file.pid, False, 0, b"")
 
 
 def _state(file: RingFile) -> RingState:

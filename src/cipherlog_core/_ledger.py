@@ -18,6 +18,8 @@ _SIZE = 4096
 _STATE = struct.Struct("<QQQQQQ16s144s")  # commits, open, then an Entry
 _LAST = struct.Struct("<QQ")
 _LAST_AT = 2048
+_MOST = (1 << 64) - 1
+_ABSURD = 1 << 40
 
 
 class Entry(NamedTuple):
@@ -38,8 +40,12 @@ class Ledger:
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
-        if os.fstat(self._descriptor).st_size < _SIZE:  # zeros over zeros: harmless if two processes do it
-            os.ftruncate(self._descriptor, _SIZE)
+        try:
+            if os.fstat(self._descriptor).st_size < _SIZE:  # zeros over zeros: harmless if two processes do it
+                os.ftruncate(self._descriptor, _SIZE)
+        except OSError:
+            os.close(self._descriptor)
+            raise
 
     def try_lock(self) -> bool:
         """Take the lock of the log file across processes, unless it is taken."""
@@ -66,7 +72,9 @@ class Ledger:
         """The batch whose writer did not finish."""
         _, is_open, inode, offset, tail, length, boot, name = _STATE.unpack(self._read(_STATE.size, 0))
         ring = name.rstrip(b"\0").decode("utf-8", "replace")
-        return Entry(inode, offset, tail, length, boot, ring) if is_open else None
+        return (
+            Entry(inode, offset, tail, length, boot, ring) if is_open == 1 else None
+        )  # not by what a crash left there
 
     def open_entry(self, entry: Entry) -> None:
         """Note what is about to be written, before a byte of it is."""
@@ -74,13 +82,13 @@ class Ledger:
 
     def close_entry(self) -> None:
         """Note that the batch is in the file and its ring's tail behind it."""
-        self._write(struct.pack("<QQ", self.commits + 1, 0), 0)
+        self._write(struct.pack("<QQ", (self.commits + 1) & _MOST, 0), 0)
 
     @property
     def last(self) -> tuple[int, int]:
         """Number of the last segment, 0 before the first, and the period (see `Rotation`) begun with its end."""
         number, period = _LAST.unpack(self._read(_LAST.size, _LAST_AT))
-        return number, period
+        return (number, period) if number < _ABSURD and period < _ABSURD else (0, 0)
 
     @last.setter
     def last(self, last: tuple[int, int]) -> None:
@@ -91,7 +99,7 @@ class Ledger:
         os.close(self._descriptor)
 
     def _read(self, count: int, offset: int) -> bytes:
-        return os.pread(self._descriptor, count, offset)
+        return os.pread(self._descriptor, count, offset).ljust(count, b"\0")  # somebody may have truncated it
 
     def _write(self, data: bytes, offset: int) -> None:
         os.pwrite(self._descriptor, data, offset)

@@ -65,6 +65,7 @@ class LogFile:
         self._on_closed = on_closed
         self._boot = boot_id()
         self._threads = threading.Lock()  # flock does not exclude threads that share one descriptor
+        self._is_closed = False
         self._ledger: Ledger | None = None
         self._descriptor = -1
         self._inode = 0
@@ -84,6 +85,8 @@ class LogFile:
                 return 0
             time.sleep(_NAP)
         with self._threads:  # `with` and `finally`: a signal handler that raises cannot leave a lock taken
+            if self._is_closed:
+                return 0
             try:
                 ledger = self._lock(deadline)
                 return self._commit(ledger, ring) if ledger else 0
@@ -97,9 +100,20 @@ class LogFile:
         return self._ledger.commits if self._ledger else 0
 
     def close(self) -> None:
-        """Close the descriptors; nothing else depends on a close."""
+        """Close the descriptors, when whoever uses them has done; nothing else depends on a close."""
+        with self._threads:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """The same at once: in a forked child, where nobody else is left, and a lock may have been."""
+        self._is_closed = True
         self._close_ledger()
         self._close_log()
+
+    def release(self, ring: Ring) -> None:
+        """Close a *ring*, when whoever moves its lines has done."""
+        with self._threads:
+            ring.close()
 
     def _lock(self, deadline: float | None) -> Ledger | None:
         while True:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from functools import partial
 
 from cipherlog_core import _record
@@ -79,7 +80,7 @@ class Pipeline:
             self._forget_environment()
         spool = self.server_spool(server, settings)
         self._recover(self._folders_of(spool.name))
-        if spool.ring is None:
+        if spool.ring is None and not self._is_nested():
             self._open(spool)
         return spool
 
@@ -90,11 +91,15 @@ class Pipeline:
             in_force = settings or self._default or self._from_environment()
             name = self._names[server] = server + (JSON_SUFFIX if in_force.json else TEXT_SUFFIX)
             self._chosen[name] = in_force
+        elif settings is not None and settings != self.settings(name):
+            notice(f"settings {name}", f"{name} is open with other settings, which stay in force until stop().")
         return self.spool(name)
 
     def flush(self, timeout: float) -> bool:
         """Move what was accepted so far to the files; False if that took longer than *timeout* seconds."""
         deadline = time.monotonic() + timeout
+        if self._is_nested():
+            return self._drain_only(deadline)
         left = sum(not self._empty(spool, deadline) for spool in self._spools.values())
         self._write_consoles()
         return not left
@@ -102,6 +107,8 @@ class Pipeline:
     def stop(self, timeout: float) -> bool:
         """Write what is left and close all; False if something is left in a ring, for the next start."""
         deadline = time.monotonic() + timeout
+        if self._is_nested():
+            return self._drain_only(deadline)
         self._writer.stop(timeout)
         left = sum(not self._close(spool, deadline) for spool in self._spools.values())
         self._write_consoles()
@@ -174,7 +181,10 @@ class Pipeline:
                 return Ring.create(folder, name, size), None
             except OSError as error:
                 trouble = trouble or error
-        return Ring.anonymous(name, size), trouble
+        try:
+            return Ring.anonymous(name, size), trouble
+        except (OSError, ValueError):  # more than there is
+            return Ring.anonymous(name, _LEAST), trouble
 
     def _check_file_system(self, spool: Spool) -> None:
         folder = self._folders_of(spool.name).logs
@@ -195,6 +205,15 @@ class Pipeline:
             self._finalizer_is_registered = True  # children of multiprocessing end without exit handlers
             util.Finalize(None, self.at_exit, exitpriority=0)
 
+    def _is_nested(self) -> bool:
+        """Whether this is a signal handler or finaliser that interrupts our own code, and may wait for no lock."""
+        return self._opener == threading.get_ident() or any(spool.is_inside for spool in self._spools.values())
+
+    def _drain_only(self, deadline: float) -> bool:
+        """What a nested call can do: move what is in the rings, as far as nobody whom it interrupts is at that."""
+        drained = [spool.drain(deadline) and not spool.is_waiting for spool in self._spools.values()]
+        return all(drained)
+
     def _empty(self, spool: Spool, deadline: float) -> bool:
         spool.move_aside()
         self._report_drops(spool)
@@ -211,12 +230,13 @@ class Pipeline:
 
     def _let_go(self, spool: Spool, ring: Ring, log: LogFile, deadline: float) -> bool:
         """Empty and close a *ring* that is detached; whether it could be emptied."""
-        emptied = _move_rest(ring, log, deadline)
+        with spool.inside():
+            emptied = _move_rest(ring, log, deadline)
         if emptied:
             _remove(ring)
         else:
             self._leave(spool, ring)
-        ring.close()
+        log.release(ring)
         return emptied
 
     def _leave(self, spool: Spool, ring: Ring) -> None:
@@ -264,11 +284,16 @@ class Pipeline:
 
     def _recover(self, folders: Folders) -> None:
         try:
-            found = recover(folders)
+            with ExitStack() as stack:
+                for spool in self._spools.values():
+                    stack.enter_context(spool.inside())
+                found = recover(folders)
         except OSError as error:
             notice(f"recover {folders.logs}", f"rings of dead processes in {folders.logs} cannot be read ({error}).")
             return
         self._recovered += found.records
+        for trouble in found.troubles:
+            notice(trouble, f"the ring of a dead process cannot be brought in, it is tried again: {trouble}")
         for name in found.bad:
             notice(name, f"{name} is no ring of this version: it is kept, and its events are not in the log.")
         for name, lost in (+found.lost).items():

@@ -34,6 +34,8 @@ class Recovered:
     """Lines that the end of the machine's run has made unreadable, likewise."""
     bad: list[str] = field(default_factory=list)
     """Files that are no rings, by their new names."""
+    troubles: list[str] = field(default_factory=list)
+    """Why rings could not be emptied: they are as they were."""
 
 
 class RingFile(NamedTuple):
@@ -64,11 +66,14 @@ def ring_files(folders: Folders) -> Iterator[RingFile]:
 def recover(folders: Folders) -> Recovered:
     """Move the lines of every dead process's ring to their log. Appends only; never rotates.
 
-    Safe at any time, from any process, also twice at once. Raises `OSError` where the disk does not let it.
+    Safe at any time, from any process, also twice at once. Raises `OSError` where the folder cannot be read.
     """
     result = Recovered()
     for file in ring_files(folders) if HAS_LOCKS else ():
-        _take_over(LogFile(folders, file.log), file, result)
+        try:
+            _take_over(LogFile(folders, file.log), file, result)
+        except (OSError, ValueError) as error:  # one that cannot be opened must not keep back the others
+            result.troubles.append(f"{file.path}: {error}")
     return result
 
 

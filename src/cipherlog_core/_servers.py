@@ -6,6 +6,7 @@ import os
 import re
 import sys
 
+from cipherlog_core._encode import printed
 from cipherlog_core._logger import Logger
 from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._record import name_server, server_name
@@ -43,13 +44,14 @@ def server_logger(server: str | None) -> Logger:
 
 def _valid(server: str) -> str:
     """*server* as a file name can have it, with a notice where it is changed for that."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", str(server))[:_LONGEST] or "server"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", server if isinstance(server, str) else printed(server))[:_LONGEST]
+    name = re.sub(r"-(?=\d{8}T\d{6}Z-\d+$)", "_", name) or "server"  # else its file would be another log's segment
     if name in _RESERVED or name.startswith("."):
         name = f"server-{name}"[:_LONGEST]
     if name != server:
         notice(
-            f"server {server!r}",
-            f"start({server!r}): a server's name is 1 to 48 of A-Z a-z 0-9 . _ - and not "
+            f"server {name}",
+            f"start({printed(server)!r}): a server's name is 1 to 48 of A-Z a-z 0-9 . _ - and not "
             f"{' or '.join(sorted(_RESERVED))}; its log is {name}.jsonl.",
         )
     return name

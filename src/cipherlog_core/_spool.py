@@ -7,7 +7,8 @@ This module is bent for speed and for safety. What looks odd has one of these re
   cannot be split by a signal handler that raises: no KeyboardInterrupt leaves the lock taken
   (tests/faults/test_interrupts.py).
 - `_inside`, the threads that are in here: one that comes again (signal handler, `__del__`, a sink that logs) must take
-  no lock and wait for nothing. Its line goes aside, and the outer call moves it on before it returns.
+  no lock and wait for nothing. Its line goes aside, and the outer call moves it on before it returns. Whoever takes the
+  lock is marked first; `flush` and `stop` ask `is_inside` and keep away from it.
 - `_limit`: one comparison tells the usual case from "half full: wake the writer", "full", "over the end of the ring"
   and "no ring yet". The usual case is written out in `append`: cold, each step of Python costs 30 ns.
 - Between the lock and the publishing no function is called in the usual case, and `_put` reads the mapping once: a fork
@@ -21,7 +22,8 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cipherlog_core._logfile import Counts, LogFile
@@ -82,16 +84,17 @@ class Spool:
         self._lock = threading.Lock()
         self._inside: set[int] = set()
         self._aside: deque[bytes] = deque()
-        for resource in self.detach():
+        ring, log = self.detach()
+        for close in (ring and ring.close, log and log.abandon):
             try:
-                if resource is not None:
-                    resource.close()
+                if close:
+                    close()
             except (BufferError, OSError):
                 continue  # the fork came in the middle of its opening or closing
 
     def attach(self, ring: Ring, log: LogFile, patience: float) -> Ring | None:
         """Use *ring* from now on; the one before. *patience*: seconds without progress after which a full one drops."""
-        with self._lock:
+        with self.inside(), self._lock:
             before, self._is_dozing = self.ring, False
             self._map, self._words = ring.map, ring.words
             self._mask, self._end = ring.size - 1, HEADER + ring.size
@@ -103,7 +106,7 @@ class Spool:
 
     def detach(self) -> tuple[Ring | None, LogFile | None]:
         """Stop using the ring, which the caller closes; the next `append` opens another."""
-        with self._lock:
+        with self.inside(), self._lock:
             ring, log, self.ring, self.log = self.ring, self.log, None, None
             self._map, self._words, self._is_dozing = None, None, False
             self._head = self._soft = self._base = self._limit = 0
@@ -132,7 +135,7 @@ class Spool:
                     kept = self._put(line)
             if not kept:
                 kept = self._insist(line)
-            if self._aside:
+            while self._aside:
                 self.move_aside()
             return kept and (not self.synchronous or self.drain(time.monotonic() + _LAST_WRITE))
         finally:
@@ -174,7 +177,7 @@ class Spool:
 
     def doze(self) -> None:
         """Have the next line wake the writer, which is about to sleep for longer than a line should wait."""
-        with self._lock:
+        with self.inside(), self._lock:
             self._is_dozing = True
             self._soft = self._limit = 0
 
@@ -186,12 +189,16 @@ class Spool:
 
     def move_aside(self) -> None:
         """Put the lines of nested calls into the ring."""
-        while self._aside:
-            line = self._aside.popleft()
-            with self._lock:
-                kept = self._put(line)
-            if not kept:
-                self._insist(line)
+        with self.inside():
+            for _ in range(len(self._aside)):
+                try:
+                    line = self._aside.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                with self._lock:
+                    kept = self._put(line)
+                if not kept:
+                    self._insist(line)
 
     def _insist(self, line: bytes | bytearray) -> bool:
         """There is no room: open the ring, or help the writer to make room; in the end drop the line."""
@@ -263,6 +270,24 @@ class Spool:
         return ring.pending if ring else 0
 
     @property
+    def is_inside(self) -> bool:
+        """Whether this thread is in here already: then it may hold the lock, and must not wait for it."""
+        return _ident() in self._inside
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Mark this thread as one that is in here, or holds the log's lock elsewhere: its nested events go aside."""
+        me = _ident()
+        if me in self._inside:
+            yield
+            return
+        try:
+            self._inside.add(me)
+            yield
+        finally:
+            self._inside.discard(me)
+
+    @property
     def is_waiting(self) -> bool:
         """Whether there is something to move."""
         return bool(self._aside) or self.pending > 0
@@ -273,27 +298,22 @@ class Spool:
         if not count or self.ring is None:
             return
         line = describe(count, self._since, self._reason)
-        with self._lock:
+        with self.inside(), self._lock:
             if self._put(line):
                 self._reported += count
                 self._since, self._reason = 0.0, ""
 
     def move(self, deadline: float | None = None) -> int:
         """Move one batch to the log; see `LogFile.move`. An event that this gives rise to goes aside."""
-        me = _ident()
-        nested = me in self._inside
         ring, log = self.ring, self.log
         if ring is None or log is None:
             return 0
-        try:
-            self._inside.add(me)
-            return log.move(ring, deadline)
-        except OSError:
-            self.errors += 1
-            raise
-        finally:
-            if not nested:
-                self._inside.discard(me)
+        with self.inside():
+            try:
+                return log.move(ring, deadline)
+            except OSError:
+                self.errors += 1
+                raise
 
     def drain(self, deadline: float) -> bool:
         """Move what is in the ring now; False if that failed or took longer than *deadline*."""

@@ -6,11 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from cipherlog_core._settings import notice
 from cipherlog_core._spool import Spool
 
 __all__ = ["Writer"]
+
+T = TypeVar("T")
 
 _POLL = 0.01, 1.0  # seconds between two looks at the rings while there is something in them, and at most
 _PATIENCE = 0.1  # seconds that a line may wait for the next look; a longer sleep is ended by the first line
@@ -85,19 +89,24 @@ class Writer:
         scan_at, nap = 0.0, _POLL[0]
         while number == self._run_number and pid == os.getpid():
             moved = more = False
-            try:
-                for spool in self._spools():
-                    batches = self._serve(spool)
-                    moved, more = moved or batches > 0, more or batches == _BATCHES
-                self._after_round()
-                if time.monotonic() >= scan_at:
-                    scan_at = time.monotonic() + _SCAN
-                    self._tidy()
-            except Exception as error:  # noqa: BLE001  the thread must outlive whatever happens
-                notice.from_sink(f"writer: {type(error)}", f"the writer thread met {error!r} and goes on.")
+            for spool in self._spools():
+                batches = self._guarded(partial(self._serve, spool)) or 0
+                moved, more = moved or batches > 0, more or batches == _BATCHES
+            self._guarded(self._after_round)
+            if time.monotonic() >= scan_at:
+                scan_at = time.monotonic() + _SCAN
+                self._guarded(self._tidy)
             nap = _POLL[0] if moved else min(2 * nap, _POLL[1])
             if not more:
                 self._sleep(nap)
+
+    def _guarded(self, step: Callable[[], T]) -> T | None:
+        """Take a *step*; the thread, and the other logs, must outlive whatever happens in it."""
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001
+            notice.from_sink(f"writer: {type(error)}", f"the writer thread met {error!r} and goes on.")
+            return None
 
     def _sleep(self, seconds: float) -> None:
         spools = list(self._spools())

@@ -28,8 +28,8 @@ __all__ = [
 def recover(folder: str, spool_dir: str | None = None) -> Recovered:
     """Move the lines of every dead process's ring of the logs in *folder* to them. Appends only; never rotates.
 
-    *spool_dir* as in the `Settings` of those processes. Safe at any time, from any process, also twice at once. Raises
-    `OSError` where the disk does not let it.
+    *spool_dir* as in the `Settings` of those processes. Safe at any time, from any process, also twice at once. What
+    cannot be moved is told in `Recovered.troubles`. Raises `OSError` where the folder cannot be read.
     """
     return _recover.recover(Folders.of(folder, spool_dir))
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from cipherlog_core import channel
 from cipherlog_core._context import CONTEXT, Context, Scope, pin
+from cipherlog_core._encode import printed
 from cipherlog_core._notice import Notices
 from openrouter_tap._event import CallEvent
 
-__all__ = ["Context", "Scope", "current", "notice", "pin", "record"]
+__all__ = ["Context", "Scope", "current", "lost", "notice", "pin", "printed", "record"]
 
 notice = Notices("openrouter_tap")
 
 current = CONTEXT.get
 """What `tag` and `bind` say here and now. It is taken when a call begins: at its end another task may be running."""
 
-record = channel("openrouter-costs", CallEvent, event="openrouter_cost", logger="openrouter_tap").emit_with_ids
+_costs = channel("openrouter-costs", CallEvent, event="openrouter_cost", logger="openrouter_tap")
+
+record = _costs.emit_with_ids
 """Writes the event of a call: the event, then the record's tool, session_id and request_id."""
+
+lost = _costs.refuse
+"""Counts a call of which no event could be made."""

@@ -46,11 +46,11 @@ def log_cost(
         status = _fact("http_status", http_status, int)
         event = CallEvent(
             provider="openrouter",
-            tier_id=as_text(tier_id) or context.pinned.get("tier_id"),
-            model=as_text(model),
+            tier_id=_text(tier_id) or context.pinned.get("tier_id"),
+            model=_text(model),
             request_model=None,
             upstream_provider=None,
-            generation_id=as_text(generation_id),
+            generation_id=_text(generation_id),
             call_id=None,
             attempt=None,
             host=None,
@@ -81,6 +81,10 @@ def log_cost(
     except Exception as error:  # noqa: BLE001  whatever was passed, the caller goes on
         notice(f"log_cost: {type(error)}", f"log_cost(): the cost could not be logged: {error!r}.")
         return False
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else as_text(value)
 
 
 def _tokens(given: Tokens | Mapping[str, Any] | None) -> Tokens:

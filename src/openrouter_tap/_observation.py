@@ -6,12 +6,13 @@ never the response itself: that cycle would leave each call to the garbage colle
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from openrouter_tap._bridge import Context, notice
+from openrouter_tap._bridge import Context, lost, notice
 from openrouter_tap._compat import has_header, host_and_path, one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
@@ -40,12 +41,27 @@ _ENDPOINTS: dict[str, Endpoint] = {
 }
 _BY_PATH = {f"/api/v1/{tail}": endpoint for tail, endpoint in _ENDPOINTS.items()}
 _RETRY_COUNT = frozenset({b"x-stainless-retry-count"})
+_DIGITS = 9
+_TEXT = 256
 _REQUEST_IDS = frozenset({b"request-id", b"x-request-id"})
 _NO_TAGS: dict[str, str] = {}
 NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
 _OK = 200
 _HTTP_ERROR = 400
+
+
+epoch = 0
+"""Another number in a forked child."""
+
+
+def _new_epoch() -> None:
+    global epoch
+    epoch += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_epoch)
 
 
 class Observation:
@@ -58,6 +74,8 @@ class Observation:
     context: Context
     emit: Emit
     started: int
+    epoch = 0
+    """That of the process in which the call began."""
     headers: Any = None
     headers_at: int | None = None
     status: int | None = None
@@ -73,6 +91,8 @@ class Observation:
         if self.done:
             return
         self.done = True
+        if self.epoch != epoch:
+            return  # a fork's child unwinds what its parent began: the call is the parent's
         try:
             event = self._event(clock(), outcome, error)
             if event is not None:
@@ -83,6 +103,7 @@ class Observation:
                         request_id = self._request_id() or request_id
                 self.emit(event, tool, session_id, request_id)
         except Exception as fault:  # noqa: BLE001
+            lost()
             notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
         self.let_go()
 
@@ -110,7 +131,11 @@ class Observation:
         self.request = self.headers = None
 
     def _event(self, ended: int, outcome: Outcome, error: str | None) -> CallEvent | None:
-        reply, sound = self.facts()
+        try:
+            reply, sound = self.facts()
+        except Exception as fault:  # noqa: BLE001  an event with nulls is better than none
+            notice(f"facts: {type(fault)}", f"a reply could not be read: {fault!r}. What it says is null in its event.")
+            reply, sound = NO_REPLY, True
         request, usage, started = self.request, reply.usage, self.started
         generation_id = reply.id or self._header(b"x-generation-id")
         host, path = host_and_path(request.url)
@@ -159,7 +184,7 @@ class Observation:
 
     def _header(self, name: bytes) -> str | None:
         value = None if self.headers is None else one_header(self.headers, name)
-        return value.decode("latin-1") if value else None
+        return value.decode("latin-1")[:_TEXT] if value else None
 
     def _judged(
         self, outcome: Outcome, error: str | None, reply: Reply, sound: bool
@@ -191,7 +216,7 @@ def _retries(request: Any) -> int:
     """How often the SDK has sent the request before."""
     (name,) = _RETRY_COUNT
     count = one_header(request.headers, name)
-    return int(count) if count and count.isdigit() else 0
+    return int(count) if count and count.isdigit() and len(count) < _DIGITS else 0
 
 
 def trace_ids() -> tuple[str | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,12 +30,12 @@ class Hosts:
     """The hosts whose calls are recorded; none where the environment switches every tap off."""
 
     def __init__(self, more: Iterable[str]) -> None:
-        named = [*more, *os.environ.get("OPENROUTER_TAP_HOSTS", "").split(",")]
-        hosts = {_OPENROUTER, *(host.strip().lower() for host in named if host.strip())}
+        named = [*([more] if isinstance(more, str) else more), *os.environ.get("OPENROUTER_TAP_HOSTS", "").split(",")]
+        hosts = {_OPENROUTER, *(_bare(host) for host in named if host.strip())}
         if _is_off():
             hosts = set()
         self.any_port = frozenset(host for host in hosts if not _port(host))
-        self._one_port = frozenset((host.rpartition(":")[0], _port(host)) for host in hosts if _port(host))
+        self._one_port = frozenset((_without_port(host), _port(host)) for host in hosts if _port(host))
         self._all = "*" in hosts
 
     def is_listed(self, url: Any) -> bool:
@@ -47,9 +48,22 @@ class Hosts:
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(\d{1,5})")
+
+
+def _bare(host: str) -> str:
+    """*host* as a URL has it, whether or not it was given as one: in lower case, IPv6 without brackets."""
+    host = host.strip().lower().rpartition("://")[2].partition("/")[0]
+    return host if _PORT.fullmatch(host) else host.strip("[]")
+
+
 def _port(host: str) -> int | None:
-    port = host.rpartition(":")[2]
-    return int(port) if port.isdecimal() and ":" in host else None
+    match = _PORT.fullmatch(host)
+    return int(match[1]) if match else None
+
+
+def _without_port(host: str) -> str:
+    return host.rpartition(":")[0].strip("[]")
 
 
 def _is_off() -> bool:

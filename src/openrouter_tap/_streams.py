@@ -20,15 +20,13 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from typing import Any
 
-from msgspec import DecodeError
-
 from openrouter_tap._compat import StreamBase
 from openrouter_tap._event import Outcome
 from openrouter_tap._observation import NO_REPLY, Observation, clock
 from openrouter_tap._parse.coding import EDGE, WHOLE, edges
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import OVERLAP, Kept, has_content
-from openrouter_tap._parse.wire import Reply, decode_reply
+from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
 
 __all__ = ["JsonStream", "SseStream"]
 
@@ -61,10 +59,17 @@ class JsonStream(Observation, StreamBase):
         if isinstance(kept, bytes):
             try:
                 return decode_reply(kept), True
-            except DecodeError:
+            except UNREADABLE:
                 pass
-        reply = read_reply(kept, cut=self._cut)
-        return reply or NO_REPLY, reply is not None or (self._header(b"content-type") or "").startswith(_BINARY)
+        reply = read_reply(kept, cut=self._cut, coding=self._header(b"content-encoding") or "")
+        if reply is not None:
+            return reply, True
+        events = Kept(kept if isinstance(kept, list) else [kept])
+        reply = events.facts()
+        if reply.id or reply.usage:  # a stream under the name of JSON
+            self.streamed = True
+            return reply, reply.usage is not None or events.is_over(_LAST)
+        return NO_REPLY, (self._header(b"content-type") or "").lower().startswith(_BINARY)
 
     def let_go(self) -> None:
         self.request = None
@@ -161,9 +166,14 @@ class SseStream(Observation, StreamBase):
         kept = self._kept
         self.size = kept.gone + self._held
         reply = kept.facts()
-        if self._over or reply.usage is not None or reply.finish_reason is not None:
+        if self._over or reply.usage is not None or reply.finish_reason is not None or kept.is_over(_LAST):
             return reply, True
-        return reply, kept.is_over(_LAST)
+        coding = self._header(b"content-encoding") or ""
+        other = None if reply.id else read_reply(kept.parts, cut=bool(kept.gone), coding=coding)
+        if other is None:
+            return reply, False
+        self.streamed = other.id is None  # JSON under the name of a stream, else a coding that is not undone
+        return other, True
 
     def let_go(self) -> None:
         self.request = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openrouter_tap._bridge import Context, Scope, current, notice, pin
+from openrouter_tap._bridge import Context, Scope, current, notice, pin, printed
 
 __all__ = ["as_text", "merged_tags", "tag"]
 
@@ -29,13 +29,16 @@ def tag(
 def merged_tags(pinned: Mapping[str, Any], more: Mapping[str, object]) -> dict[str, str]:
     """The tags of the block around, and *more*."""
     outer = pinned.get("tags")
-    tags = {**(outer if isinstance(outer, dict) else {}), **{key: str(text)[:_LONGEST] for key, text in more.items()}}
+    tags = {
+        **(outer if isinstance(outer, dict) else {}),
+        **{key: as_text(value) for key, value in more.items() if value is not None},
+    }
     if len(tags) > _MOST:
         notice("tags", f"more than {_MOST} tags; {', '.join(list(tags)[_MOST:])} are not recorded.")
         tags = dict(list(tags.items())[:_MOST])
     return tags
 
 
-def as_text(value: object) -> str | None:
+def as_text(value: object) -> str:
     """*value* as a text of the length that is recorded."""
-    return None if value is None else str(value)[:_LONGEST]
+    return printed(value)[:_LONGEST]

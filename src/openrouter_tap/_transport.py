@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from openrouter_tap import _bridge
+from openrouter_tap import _bridge, _observation
 from openrouter_tap._bridge import Context, current, notice
 from openrouter_tap._compat import TransportBase, default_transport, one_header
 from openrouter_tap._event import CallEvent
@@ -77,12 +77,14 @@ class TappedTransport(TransportBase):
         self, request: Any, response: Any, context: Context, trace: tuple[str | None, str | None], started: int
     ) -> None:
         """Put the observation between the reply's body and the caller."""
+        call: JsonStream | SseStream | None = None
         try:
             headers_at = clock()
-            content_type = one_header(response.headers, b"content-type") or b""
+            content_type = (one_header(response.headers, b"content-type") or b"").lower()
             # The class first: an observation that is thrown away would report an abandoned call.
             call = SseStream() if content_type.startswith(_EVENT_STREAM) else JsonStream()
             call.request, call.context, call.started, call.emit = request, context, started, self._emit
+            call.epoch = _observation.epoch
             call.headers, call.headers_at, call.status = response.headers, headers_at, response.status_code
             if trace is not NO_TRACE:
                 call.trace = trace
@@ -93,6 +95,9 @@ class TappedTransport(TransportBase):
             else:
                 call.body, response.stream = response.stream, call
         except Exception as fault:  # noqa: BLE001
+            if call is not None:
+                call.done = True
+            _bridge.lost()
             notice(f"observe: {type(fault)}", f"a call could not be observed: {fault!r}. The call is not affected.")
 
     def _observe_failure(
@@ -106,6 +111,7 @@ class TappedTransport(TransportBase):
         """Record a call that got no reply."""
         call = Observation()
         call.request, call.context, call.started, call.emit, call.trace = request, context, started, self._emit, trace
+        call.epoch = _observation.epoch
         call.fail(error)
 
     def _make(self, request: Any, *, is_async: bool) -> Any:
@@ -163,7 +169,9 @@ def _emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:
         _bridge.record(event, *ids)
         try:
             on_event(event)
-        except Exception as fault:  # noqa: BLE001
+        except BaseException as fault:
+            if isinstance(fault, KeyboardInterrupt):  # the user's, for the program
+                raise
             notice("on_event", f"TapOptions.on_event raised {fault!r}: the call is not affected.")
 
     return emit

@@ -1,7 +1,7 @@
 """A process whose main thread logs while a timer interrupts it about 1,400 times a second.
 
-Run as ``python interrupted.py MODE SECONDS``. The handler raises (MODE = raise) or logs (MODE = log). A second thread
-logs beside it. Prints, as JSON, which events of each producer were acknowledged.
+Run as ``python interrupted.py MODE SECONDS``. The handler raises (MODE = raise), logs (log), logs and flushes (flush)
+or logs and stops (stop). A second thread logs beside it. Prints, as JSON, which events were acknowledged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Interrupt(BaseException):
 class Log:
     """Logs numbered events of several producers and remembers which were acknowledged."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, raises: bool) -> None:
+        self.raises = raises
         self.logger = cipherlog_core.start("app")
         self.kept: dict[str, list[int]] = {"main": [], "thread": [], "handler": []}
         self.numbers = dict.fromkeys(self.kept, 0)
@@ -37,9 +38,9 @@ class Log:
 
     def one_interrupted(self) -> None:
         try:
-            self.inside = True
+            self.inside = self.raises
             self.one("main")
-            self.inside = False
+            self.inside = False if self.raises else self.inside
         except Interrupt:
             self.interrupts += 1
 
@@ -49,11 +50,16 @@ class Log:
 
 
 def main(mode: str, seconds: str) -> None:
-    log = Log()
+    log = Log(raises=mode == "raise")
 
     def handler(*_: object) -> None:
-        if mode == "log":
+        if mode in ("log", "flush", "stop"):
             log.one("handler")
+            log.interrupts += 1
+            if mode != "log" and not log.inside and not log.interrupts % 100:
+                log.inside = True  # one at a time: the next signal comes before this one is done
+                (cipherlog_core.flush if mode == "flush" else cipherlog_core.stop)(0.02)
+                log.inside = False
         elif log.inside:
             log.inside = False
             raise Interrupt

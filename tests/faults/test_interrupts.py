@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cipherlog_core.reading import recover
 from oracle import read
 
 SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
@@ -21,13 +22,15 @@ def interrupted(mode: str, folder: Path) -> dict[str, Any]:
     environment = {**os.environ, **SMALL, "LOG_DIR": str(folder)}
     command = [sys.executable, "-W", "error", str(SCRIPT), mode, "2.5"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    told = [line for line in done.stderr.splitlines() if "the next start in that folder writes them" not in line]
+    assert (done.returncode, told) == (0, [])
+    recover(str(folder))  # a stop of a moment leaves some to the next start
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("mode", ["raise", "log"])
+@pytest.mark.parametrize("mode", ["raise", "log", "flush", "stop"])
 def test_a_flood_of_signals(mode: str, tmp_path: Path) -> None:
-    """Handlers that raise, as for Ctrl-C, and handlers that log, while another thread logs too."""
+    """Handlers that raise, as for Ctrl-C, that log, and that flush or stop; another thread logs too."""
     facts = interrupted(mode, tmp_path)
 
     found, torn = read(tmp_path)
@@ -36,4 +39,4 @@ def test_a_flood_of_signals(mode: str, tmp_path: Path) -> None:
     assert {event for event, count in found.items() if count > 1} == set()
     assert torn == []
     assert len(facts["kept"]["main"]) > 1000
-    assert facts["interrupts"] > 500 if mode == "raise" else len(facts["kept"]["handler"]) > 500
+    assert facts["interrupts"] > 500 if mode in ("raise", "log") else facts["interrupts"] > 100

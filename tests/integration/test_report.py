@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from openrouter_tap.report import NoLogError, read_report
+from openrouter_tap.report import NoLogError, read_report, show
 
 NUMBERS = itertools.count()
 NAMES = "openrouter-costs-20261101T000000Z-000001.jsonl", "openrouter-costs.jsonl"
@@ -114,6 +117,119 @@ def test_compressed_segments_are_read(tmp_path: Path) -> None:
     assert (report.total.calls, report.total.cost, report.files) == (2, Decimal("0.75"), 2)
 
 
+@pytest.mark.parametrize("total", ["1e300", "1e18", '"abc"', "true", '{"a":1}', "900000000000000000"])
+def test_a_cost_that_is_none_is_unknown(total: str, tmp_path: Path) -> None:
+    """It is counted, and spoils no sum."""
+    (tmp_path / NAMES[1]).write_text(
+        line("2026-11-01T00:00:00Z", "m", "0.5") + line("2026-11-01T00:00:00Z", "m", total)
+    )
+    report = read_report(str(tmp_path))
+
+    assert (report.total.calls, report.total.cost, report.total.unknown_cost) == (2, Decimal("0.5"), 1)
+
+
+def test_files_that_cannot_be_read_are_named_and_the_rest_is_summed(tmp_path: Path) -> None:
+    """A line beyond all measure, a compressed file that is cut, a folder and a FIFO where a file should be."""
+    good = [line("2026-11-01T00:00:00Z", "m", "0.5") for _ in range(4)]
+    packed = gzip.compress("".join(line("2026-11-01T00:00:00Z", "m", "0.25") for _ in range(4000)).encode())
+    (tmp_path / NAMES[0].replace("000001", "000002")).write_text(good[0] + "x" * 40_000_000 + "\n" + good[1])
+    (tmp_path / f"{NAMES[0].replace('000001', '000003')}.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / NAMES[0].replace("000001", "000004")).mkdir()
+    os.mkfifo(tmp_path / NAMES[0].replace("000001", "000005"))
+    (tmp_path / NAMES[1]).write_text(good[2])
+    report = read_report(str(tmp_path))
+
+    assert sorted(trouble.partition(": ")[0].rpartition("-")[2] for trouble in report.unreadable) == [
+        "000003.jsonl.gz",
+        "000004.jsonl",
+        "000005.jsonl",
+    ]
+    assert report.total.calls > 3
+    assert report.torn in (1, 2)  # the long line, and the one at which the compressed file is cut
+
+
+def test_a_folder_is_taken_by_its_name(tmp_path: Path) -> None:
+    """Brackets, stars and question marks in it are no pattern."""
+    for name, model in (("h[ab]", "mine"), ("ha", "another's"), ("h*?", "odd")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", model, "0.5"))
+
+    assert [read_report(str(tmp_path / name)).rows[0].model for name in ("h[ab]", "h*?")] == ["mine", "odd"]
+
+
+def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    """Neither as markup nor by escape sequences: they come from replies."""
+    (tmp_path / NAMES[1]).write_text(
+        "".join(line("2026-11-01T00:00:00Z", model, "0.5") for model in ("[/red]x", "[red]y[/red]", "z\x1b[31m"))
+    )
+    done = command(folder=tmp_path)
+
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("[/red]x", "[red]y[/red]", r"z\x1b[31m"))
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_cuts_no_number(width: int, tmp_path: Path) -> None:
+    """Columns are left out, and named; names are shortened."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "a-maker/a-model-with-a-long-name", "1234.5"))
+    console = Console(width=width, file=io.StringIO())
+    show(read_report(str(tmp_path)), console)
+
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "a-maker/a" in text
+    assert "1,234.5000" in text
+    assert ("Left out for want of room" in text) == (width < 80)
+
+
+@pytest.mark.parametrize(
+    ("since", "calls"),
+    [
+        ("2026-11-02", 1),
+        ("20261102", 1),
+        ("2026-11-01T00:00Z", 2),
+        ("2026-11-01 12:00", 1),
+        ("2026-11-01T02:00+05:00", 2),
+        ("1d", 0),
+    ],
+)
+def test_since_takes_times(since: str, calls: int, tmp_path: Path) -> None:
+    """ISO 8601 with or without a zone, or how long ago."""
+    (tmp_path / NAMES[1]).write_text(
+        line("2026-11-01T00:00:00.000000Z", "m", "0.5") + line("2026-11-02T10:00:00.000000Z", "m", "0.25")
+    )
+    words = command("report", "--since", since, folder=tmp_path).stdout.split()
+
+    assert words[words.index("models") + 1] == str(calls)
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-45", "1e9", ""])
+def test_what_is_no_time_is_wrong_usage(since: str, tmp_path: Path) -> None:
+    """Exit code 2, and what it may be."""
+    done = command("report", "--since", since, folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "is no time" in done.stderr
+
+
+def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
+    """Wrong usage, with the right one."""
+    (tmp_path / NAMES[1]).write_text("")
+    done = command("report", str(tmp_path / NAMES[1]), folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "is a file; the report is on its folder" in " ".join(done.stderr.split())
+
+
+def test_the_demo_with_taps_off(tmp_path: Path) -> None:
+    """It says what is missing, without a traceback."""
+    done = command("demo", folder=tmp_path / "logs", OPENROUTER_TAP="off")
+
+    assert done.returncode == 3
+    assert "OPENROUTER_TAP is off" in done.stderr
+
+
 def test_dropped_events_are_told(tmp_path: Path) -> None:
     """What the log says of its own losses."""
     dropped = {
@@ -134,7 +250,7 @@ def test_since(tmp_path: Path) -> None:
     (tmp_path / NAMES[1]).write_text(
         line("2026-11-01T00:00:00Z", "m", "0.5") + line("2026-11-02T10:00:00Z", "m", "0.25")
     )
-    report = read_report(str(tmp_path), since="2026-11-02")
+    report = read_report(str(tmp_path), since=datetime(2026, 11, 2, tzinfo=UTC))
 
     assert (report.total.cost, report.oldest) == (Decimal("0.25"), "2026-11-01T00:00:00Z")
 

@@ -28,12 +28,13 @@ def is_deflated(body: bytes) -> bool:
     return body[:2] == b"\x1f\x8b" or body[:1] == b"\x78"
 
 
-def inflate(body: bytes) -> tuple[list[bytes], int] | None:
+def inflate(body: bytes, *, raw: bool = False) -> tuple[list[bytes], int] | None:
     """The parts and the length of what gzip or zlib *body* holds; None where that is out of bounds or broken.
 
-    More than `WHOLE` bytes are cut to their two ends. A stream that is not finished gives what is there.
+    *raw*: it is deflated without the frame of either. More than `WHOLE` bytes are cut to their two ends. A stream that
+    is not finished gives what is there.
     """
-    stream = zlib.decompressobj(47)
+    stream = zlib.decompressobj(-15 if raw else 47)
     parts: list[bytes] = []
     size = held = 0
     deadline = time.monotonic() + _LONGEST

@@ -20,10 +20,17 @@ _DIGITS = 20  # from which on an integer is no count
 def read_loosely(body: bytes) -> Reply | None:
     """The facts of *body*; None where it is no JSON object at all."""
     try:
-        value = json.loads(body.decode("utf-8", "replace"), parse_int=_integer)  # unlike others it takes NaN and 1e999
+        text = body.decode(json.detect_encoding(body), "replace")
+        value = json.loads(text, parse_int=_integer)  # unlike others it takes NaN and 1e999
     except (ValueError, RecursionError):
         return None
-    return _struct(Reply, value) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    reply: Reply = _struct(Reply, value)
+    usage = reply.usage
+    if usage is not None and usage.is_byok is None and value["usage"].get("is_byok") is not None:
+        usage.cost = None  # who paid is told, but not so that it can be read: what was paid is then unknown, too
+    return reply
 
 
 def _integer(digits: str) -> float:
@@ -55,11 +62,10 @@ def _fact(kind: Any, value: Any) -> Any:
 
 
 def _scalar(kind: Any, value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     if isinstance(value, str):
         value = value[:256]
     try:
-        return msgspec.convert(value, kind, strict=isinstance(value, bool))
-    except msgspec.ValidationError:
+        fact = msgspec.convert(value, kind, strict=isinstance(value, bool))
+    except (msgspec.ValidationError, ValueError):
         return None
+    return None if isinstance(fact, float) and not math.isfinite(fact) else fact

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from openrouter_tap._parse.coding import EDGE, WHOLE, inflate, is_deflated
 from openrouter_tap._parse.loose import read_loosely
-from openrouter_tap._parse.wire import Reply, decode_reply
+from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
 
 __all__ = ["read_reply"]
 
 
-def read_reply(body: bytes | list[bytes], *, cut: bool) -> Reply | None:
+_CLEAR = ("", "identity", "gzip", "x-gzip")
+
+
+def read_reply(body: bytes | list[bytes], *, cut: bool, coding: str = "") -> Reply | None:
     """The facts of a body in one or more parts, of which a *cut* one holds only the two ends; None if it is no JSON.
 
-    What cannot be decoded here gives a reply without facts.
+    *coding* is what its header says; what cannot be undone here (br, zstd) gives a reply without facts.
     """
     whole = body if isinstance(body, bytes) else b"".join(body)
-    if is_deflated(whole):
-        inflated = None if cut else inflate(whole)
+    reply = _read(whole, cut=cut, raw=False)
+    if reply is None and coding.strip().lower() == "deflate":
+        reply = _read(whole, cut=cut, raw=True)
+    return Reply() if reply is None and coding.strip().lower() not in _CLEAR else reply
+
+
+def _read(whole: bytes, *, cut: bool, raw: bool) -> Reply | None:
+    if raw or is_deflated(whole):
+        inflated = None if cut else inflate(whole, raw=raw)
         if inflated is None:
             return Reply()
         parts, size = inflated
@@ -27,7 +35,7 @@ def read_reply(body: bytes | list[bytes], *, cut: bool) -> Reply | None:
         return _read_ends(whole[:EDGE], whole[-EDGE:])
     try:
         return decode_reply(whole)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return read_loosely(whole)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from openrouter_tap._parse.wire import Asked, decode_asked
+from openrouter_tap._parse.wire import UNREADABLE, Asked, decode_asked
 
 __all__ = ["NOTHING_ASKED", "read_request"]
 
@@ -24,7 +22,7 @@ def read_request(body: bytes) -> Asked:
     if len(body) <= _SMALL:
         try:
             return decode_asked(body)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return NOTHING_ASKED
     asked = _before_content(body[:_EDGE]) or _after_content(body[-_EDGE:])
     if asked is None and len(body) <= _WHOLE:
@@ -52,5 +50,5 @@ def _after_content(tail: bytes) -> Asked | None:
 def _decode(data: bytes) -> Asked | None:
     try:
         return decode_asked(data)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

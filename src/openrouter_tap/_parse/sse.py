@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from openrouter_tap._parse.coding import WHOLE, inflate, is_deflated
 from openrouter_tap._parse.loose import read_loosely
-from openrouter_tap._parse.wire import Choice, Reply, decode_reply
+from openrouter_tap._parse.wire import UNREADABLE, Choice, Reply, decode_reply
 
 __all__ = ["OVERLAP", "Kept", "has_content"]
 
@@ -45,8 +43,8 @@ class Kept:
 
     __slots__ = ("_head", "_usage", "gone", "limit", "parts")
 
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
+    def __init__(self, parts: list[bytes] | None = None) -> None:
+        self.parts = parts or []
         """The last chunks; the reader of the stream appends to it."""
         self.limit = _LIMIT
         """Bytes in `parts` from which on `trim` is due."""
@@ -87,7 +85,7 @@ class Kept:
         parts = self.parts
         reply = _read_usual_end(b"".join(parts[-_FEW:]))
         if reply is None:
-            if parts and is_deflated(parts[0]):
+            if is_deflated(b"".join(parts)):
                 parts = self._inflated()
             reply = _read(b"".join(parts[-_FEW:]), None)
         if reply is None or reply.usage is None or reply.finish_reason is None:
@@ -123,7 +121,7 @@ def _read_usual_end(text: bytes) -> Reply | None:
         return None
     try:
         reply = decode_reply(text[start + 6 : end])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     choices = reply.choices
     if not choices or choices[0].finish_reason is None:  # it stands in an event before; no quoted text looks like that
@@ -162,7 +160,7 @@ def _event(line: bytes) -> Reply | None:
         return None
     try:
         return decode_reply(line[5:])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return read_loosely(line[5:])
 
 

@@ -1,7 +1,8 @@
 """OpenRouter's `usage` object to tokens and money.
 
 The money rules: the total is ``usage.cost``, plus ``upstream_inference_cost`` only where ``is_byok`` is true (elsewhere
-that repeats the cost); the split is taken as it is reported and never forced to add up; a remainder is ``other``.
+that repeats the cost), and unknown where it is true and that is missing; the split is taken as it is reported and never
+forced to add up; a remainder is ``other``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def cost_of(usage: Usage) -> Cost:
     taken = split.completions_cost if split.completions_cost is not None else split.output_cost
     if total is None:
         return Cost(given, taken, None, None, split.cost, usage.is_byok, "unknown")
-    if usage.is_byok is True and split.cost is not None:
+    if usage.is_byok is True:
+        if split.cost is None:  # what the provider charged that key is most of it
+            return Cost(given, taken, None, None, None, True, "unknown")
         total = _exact(total, split.cost)
     other = None
     if given is not None and taken is not None and total - given - taken > total * _NOISE:

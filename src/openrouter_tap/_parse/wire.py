@@ -14,6 +14,7 @@ from msgspec import Meta, Raw, Struct
 __all__ = [
     "ABSENT",
     "NULL",
+    "UNREADABLE",
     "Asked",
     "Choice",
     "CostDetails",
@@ -105,6 +106,9 @@ class Asked(Struct, gc=False):
     model: Text | None = None
     stream: bool | None = None
 
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoders raise for what they cannot read."""
 
 decode_reply = msgspec.json.Decoder(Reply).decode
 decode_asked = msgspec.json.Decoder(Asked).decode

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -14,7 +18,33 @@ __all__ = ["commands"]
 
 WRONG, NO_LOGS, UNREADABLE = 1, 3, 4
 
+_MINUTES = {"m": 1, "h": 60, "d": 1440}
 _WIDE = 140  # columns where the output is no terminal
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time, as ISO 8601 or as how long ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment; in UTC where no zone is named."""
+        if isinstance(value, datetime):
+            return value
+        if match := re.fullmatch(r"(\d{1,6})([mhd])", value):
+            return datetime.now(UTC) - timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: 2026-11-23, 2026-11-23T08:00, or 30m, 24h, 7d ago", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _no_log(error: NoLogError) -> NoReturn:
+    click.echo(
+        f"{error}. Nothing was logged there yet, or LOG_DIR points elsewhere, or OPENROUTER_TAP is off.", err=True
+    )
+    sys.exit(NO_LOGS)
 
 
 @click.group(invoke_without_command=True)
@@ -33,20 +63,25 @@ def commands(context: click.Context) -> None:
 @commands.command()
 @click.argument("folder", required=False)
 @click.option(
-    "--since", default="", metavar="TIME", help="Only calls from this time on (UTC), such as 2026-11-23T08:00."
+    "--since",
+    type=Moment(),
+    metavar="TIME",
+    help="Only calls from this time on: 2026-11-23, 2026-11-23T08:00 (UTC), 2026-11-23T08:00+01:00, or 30m, 24h, 7d.",
 )
-def report(folder: str | None = None, since: str = "") -> None:
+def report(folder: str | None = None, since: datetime | None = None) -> None:
     """Cost, tokens and latency by model, from all files in FOLDER (default: $LOG_DIR, else logs).
 
     Example: openrouter-tap report /var/log/app --since 2026-11-01
     """
+    folder = folder or Settings.from_env().dir
+    if os.path.isfile(folder):
+        raise click.BadParameter(f"{folder} is a file; the report is on its folder, {os.path.dirname(folder) or '.'}")
     try:
-        result = read_report(folder or Settings.from_env().dir, since=since)
+        result = read_report(folder, since=since)
     except NoLogError as error:
-        click.echo(f"{error}. Nothing was logged there yet, or LOG_DIR points elsewhere.", err=True)
-        sys.exit(NO_LOGS)
+        _no_log(error)
     show(result, console())
-    if result.torn:
+    if result.torn or result.unreadable:
         sys.exit(UNREADABLE)
 
 
@@ -57,7 +92,10 @@ def demo() -> None:
         from openrouter_tap.cli._demo import run
     except ModuleNotFoundError as error:
         sys.exit(f"openrouter-tap demo: {error.name} is missing; it needs: pip install 'openrouter-tap[all]'")
-    run(console())
+    try:
+        run(console())
+    except NoLogError as error:
+        _no_log(error)
 
 
 @commands.command()

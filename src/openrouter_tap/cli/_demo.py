@@ -55,7 +55,7 @@ _CALLS = [
 
 def run(console: Console) -> None:
     """Make all calls twice, async and sync, tell of each as it ends, and print the report on them."""
-    begin = datetime.now(UTC).isoformat()
+    begin = datetime.now(UTC)
     numbers = itertools.count(1)
 
     def tell(event: CallEvent) -> None:
@@ -63,7 +63,7 @@ def run(console: Console) -> None:
         cost = "?" if event.cost.total is None else f"{event.cost.total:.7f}"
         number = f"{next(numbers)}/{2 * len(_CALLS)}"
         line = f"{number:>5}  {event.request_model or '':<30} {kind:<6}  {event.outcome:<12}  {cost:>9}"
-        console.print(f"{line}  {event.latency_ms:4.0f} ms", highlight=False, no_wrap=True, overflow="ellipsis")
+        console.print(f"{line}  {event.latency_ms or 0:4.0f} ms", highlight=False, no_wrap=True, overflow="ellipsis")
 
     with running(create_app(delay=_DELAY)) as origin:
         options = TapOptions(hosts=(httpx.URL(origin).netloc.decode(),), on_event=tell)

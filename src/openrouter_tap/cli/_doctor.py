@@ -133,7 +133,7 @@ def _rings(folders: Folders) -> Iterator[Finding]:
         fill = f"{records} records wait in {len(state.lines) / max(1, state.size):.0%} of {state.size >> 10} KiB"
         name = f"ring of {state.log}, process {state.pid}"
         if not state.size:
-            yield Finding(False, f"{name}: {state.path} makes no sense; the next start sets it aside")
+            yield Finding(False, f"{name}: {state.path} makes no sense, or cannot be opened")
         elif state.is_alive:
             yield Finding(True, f"{name}, which lives: {fill}")
         else:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -30,8 +33,10 @@ _COLUMNS = {
     )""",
 }
 
+_LONGEST = 1 << 20  # bytes: four times those of the longest line that is written
+
 _LINES = """
-CREATE TEMP TABLE lines AS
+CREATE OR REPLACE TEMP TABLE lines AS
 SELECT id, ts, event, fields.*, filename
 FROM read_json($files, format = 'newline_delimited', columns = $columns, ignore_errors = true, filename = true)
 """
@@ -39,7 +44,9 @@ FROM read_json($files, format = 'newline_delimited', columns = $columns, ignore_
 _SUMS = """
 WITH calls AS (
     SELECT DISTINCT ON (id)
-        *, coalesce(model, request_model, '(unknown model)') AS name, cost.total::DECIMAL(38, 20) AS charged
+        *,
+        coalesce(model, request_model, '(unknown model)') AS name,
+        CASE WHEN abs(try_cast(cost.total AS DOUBLE)) < 1e9 THEN try_cast(cost.total AS DECIMAL(38, 20)) END AS charged
     FROM lines WHERE event = 'openrouter_cost' AND ts >= $since
 )
 SELECT
@@ -110,6 +117,8 @@ class Report:
     """Events that the log says were dropped."""
     torn: int
     """Lines that are no records; they are in no sum."""
+    unreadable: list[str]
+    """Files that could not be read, or not to their end, and why."""
     files: int
     recovered: int
     """Records that were in the rings of dead processes until now."""
@@ -117,36 +126,92 @@ class Report:
     """Why such rings could not be emptied, if so: their records are in the sums, and still in the rings."""
 
 
-def read_report(folder: str, *, since: str = "") -> Report:
-    """The sums over all files of the cost log in *folder*, from the time *since* (a prefix of ISO 8601, UTC) on.
+def read_report(folder: str, *, since: datetime | None = None) -> Report:
+    """The sums over all files of the cost log in *folder*, over calls from *since* on (without a zone: UTC).
 
     First brings in what dead processes left behind; where the folder cannot be written, reads it where it is. Raises
     `NoLogError` where there is no cost log.
     """
-    with _recovered(folder) as (recovered, in_place, more):
-        files = segments(folder, _LOG)
+    begin = "" if since is None else _text(since)
+    with tempfile.TemporaryDirectory() as own:
+        recovered, in_place, more = _recovered(folder, own)
+        found = segments(folder, _LOG)
+        files = [path for path in found if os.path.isfile(path)]
         if not files and not more:
             raise NoLogError(f"no {_LOG} in {os.path.abspath(folder)}")
         with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
-            database.execute(_LINES, {"files": [*files, *more], "columns": _COLUMNS})
-            *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": since})))
-            (facts,) = _records(database.execute(_FACTS, {"since": since}))
-    return Report(rows=rows, total=total, files=len(files), recovered=recovered, in_place=in_place, **facts)
+            unreadable = [f"{path}: no regular file" for path in found if path not in files]
+            unreadable += _load(database, [*files, *more], own)
+            *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": begin})))
+            (facts,) = _records(database.execute(_FACTS, {"since": begin}))
+    by_name = {os.path.basename(path): path for path in files}
+    facts["oldest_file"] = by_name.get(os.path.basename(facts["oldest_file"] or ""))
+    return Report(
+        rows=rows,
+        total=total,
+        files=len(files),
+        recovered=recovered,
+        in_place=in_place,
+        unreadable=unreadable,
+        **facts,
+    )
 
 
-@contextmanager
-def _recovered(folder: str) -> Iterator[tuple[int, str | None, list[str]]]:
-    """How many records were brought in; else why none could be, and a file that holds them."""
+def _text(moment: datetime) -> str:
+    """As it would stand in a record."""
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _recovered(folder: str, own: str) -> tuple[int, str | None, list[str]]:
+    """How many records were brought in; why others could not be, and a file in the folder *own* that holds those."""
     spool_dir = Settings.from_env().spool_dir
     try:
-        yield recover(folder, spool_dir).records.total(), None, []
-        return
+        found = recover(folder, spool_dir)
+        count, troubles = found.records.total(), found.troubles
     except OSError as error:
-        trouble = str(error)
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
-        file.write(left_lines(folder, _LOG, spool_dir))
-        file.flush()
-        yield 0, trouble, [file.name]
+        count, troubles = 0, [str(error)]
+    if not troubles:
+        return count, None, []
+    try:
+        left = left_lines(folder, _LOG, spool_dir)
+    except OSError:
+        left = b""
+    path = os.path.join(own, "in the rings.jsonl")
+    with open(path, "wb") as file:
+        file.write(left)
+    return count, "; ".join(troubles), [path]
+
+
+def _load(database: duckdb.DuckDBPyConnection, files: list[str], own: str) -> list[str]:
+    """Read all *files*; which of them could not be read to their end, and why. Copies of those go to *own*."""
+    try:
+        _read_lines(database, files)
+    except duckdb.Error:  # it reads all or none: a broken file, or a line beyond all measure
+        copies = [_readable(path, own) for path in files]
+        _read_lines(database, [copy for copy, _ in copies])
+        return [f"{path}: {trouble}" for path, (_, trouble) in zip(files, copies, strict=True) if trouble]
+    return []
+
+
+def _read_lines(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    literal = [re.sub(r"([*?\[])", r"[\1]", path) for path in files]  # these are patterns to it
+    database.execute(_LINES, {"files": literal, "columns": _COLUMNS})
+
+
+def _readable(path: str, own: str) -> tuple[str, str | None]:
+    """A copy of what can be read of a file, overlong lines as torn ones, and why the rest cannot."""
+    copy = os.path.join(own, os.path.basename(path).removesuffix(".gz"))
+    trouble = None
+    with open(copy, "wb") as target:
+        try:
+            with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as source:
+                while line := source.readline(_LONGEST):
+                    target.write(line if line.endswith(b"\n") else b"{}")
+        except (OSError, EOFError, zlib.error) as error:
+            trouble = str(error)
+            target.write(b"\n")
+    return copy, trouble
 
 
 def _records(result: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:

@@ -7,34 +7,56 @@ from decimal import Decimal
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from openrouter_tap.report._read import Report, Row
 
-__all__ = ["show"]
+__all__ = ["printable", "show"]
 
 _UNKNOWN = "?"
 
 
 def show(report: Report, console: Console) -> None:
     """Print *report*: the table, then what a reader must know to trust it."""
-    console.print(_table(report))
-    for line in _notes(report):
-        console.print(line, highlight=False)
+    table, left_out = _table(report, console.width)
+    console.print(_title(report), style="italic", highlight=False)
+    console.print(table)
+    notes = _notes(report)
+    if left_out:
+        notes.append(f"Left out for want of room: {', '.join(left_out)}.")
+    for line in notes:
+        console.print(printable(line), highlight=False, markup=False)
 
 
-def _table(report: Report) -> Table:
+def printable(text: str) -> str:
+    """*text*, which may come from a reply, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _table(report: Report, width: int) -> tuple[Table, list[str]]:
+    """The table, and the headings of the columns for which *width* leaves no room: no number is ever cut."""
     places = _places([row.cost for row in report.rows])
-    total, *rows = ([row.model, *_cells(row, places)] for row in [report.total, *report.rows])
-    table = Table(title=_title(report), box=box.SIMPLE_HEAD, show_footer=True, title_justify="left", padding=0)
-    table.add_column("\nmodel", total[0], overflow="ellipsis", min_width=12)
-    for heading, *cells in zip(_HEADINGS, *(row[1:] for row in [total, *rows]), strict=True):
-        width = max(map(len, [*heading.split("\n"), *cells]))  # a narrow terminal cuts names, never numbers
-        table.add_column(heading, cells[0], justify="right", no_wrap=True, min_width=width)
+    total, *rows = ([printable(row.model), *_cells(row, places)] for row in [report.total, *report.rows])
+    columns = list(zip(_HEADINGS, *(row[1:] for row in [total, *rows]), strict=True))
+    widths = [max(map(len, [*heading.split("\n"), *cells])) for heading, *cells in columns]
+    shown, left_out = set(range(len(columns))), []
+    for place in _FIRST_TO_GO:
+        if _NAME + sum(widths[one] + 1 for one in shown) + 2 <= width:
+            break
+        shown.remove(place)
+        left_out.append(" ".join(_HEADINGS[place].split()))
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=0)
+    room = max(_NAME, width - sum(widths[one] + 1 for one in shown) - 2)
+    table.add_column("\nmodel", Text(total[0]), overflow="ellipsis", max_width=room, no_wrap=True)
+    for place in sorted(shown):
+        heading, footer = columns[place][:2]
+        table.add_column(heading, footer, justify="right", no_wrap=True, min_width=widths[place])
     for row in rows:
-        table.add_row(*row)
-    return table
+        table.add_row(Text(row[0]), *(row[1 + place] for place in sorted(shown)))
+    return table, left_out
 
 
+_NAME = 12  # columns that a model's name has at least
 _HEADINGS = [
     "\ncalls",
     "not\nok",
@@ -47,6 +69,7 @@ _HEADINGS = [
     "\np95",
     "first\ntoken",
 ]
+_FIRST_TO_GO = (8, 9, 3, 1, 4, 2, 7)  # in a narrow terminal; calls, cost and what is not known of it stay
 
 
 def _cells(row: Row, places: int) -> list[str]:
@@ -84,6 +107,7 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"The log itself says that {_number(report.dropped, 'event')} got lost: the sums are too low.")
     if report.torn:
         notes.append(f"{_number(report.torn, 'line')} {'is' if report.torn == 1 else 'are'} torn or no record.")
+    notes += [f"Cannot be read: {trouble}." for trouble in report.unreadable]
     if report.recovered:
         notes.append(f"{_number(report.recovered, 'record')} of killed processes have just been brought in.")
     if report.in_place:

@@ -61,3 +61,22 @@ def test_only_regular_files_are_opened(kind: str, tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"log\.jsonl"):
         open_regular(str(path), os.O_RDWR | os.O_CREAT)
     assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_who_owns_the_folder(tmp_path: Path) -> None:
+    """A report by root does not lock the application out of its own log; what is there already keeps its owner."""
+    os.chown(tmp_path, 65534, 65534)
+    (tmp_path / "old").touch()
+    for name in ("new", "old"):
+        os.close(open_regular(str(tmp_path / name), os.O_RDWR | os.O_CREAT))
+
+    assert [(tmp_path / name).stat().st_uid for name in ("new", "old")] == [65534, 0]
+
+
+def test_a_folder_of_any_depth(tmp_path: Path) -> None:
+    """Too deep is an error of the system, not of ours."""
+    make_folder(str(tmp_path / "/".join("a" * 300)))
+
+    with pytest.raises(OSError, match="too long"):
+        make_folder(str(tmp_path / "/".join("a" * 5000)))

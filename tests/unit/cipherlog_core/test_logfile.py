@@ -152,6 +152,23 @@ def test_a_lock_file_that_was_deleted_is_made_anew(log: LogFile, ring: Ring) -> 
     assert content(log) == BATCH * 2
 
 
+@pytest.mark.parametrize("content_", [b"", b"\xff" * 4096, b"\xff" * 100, bytes(range(256)) * 16], ids=len)
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_lock_file_full_of_garbage_stops_nothing(alive: bool, content_: bytes, log: LogFile, ring: Ring) -> None:
+    """What a crash of the machine can leave there, and what somebody truncates: the log goes on."""
+    if alive:
+        log.move(ring)
+        fill(ring, BATCH)
+    with open(os.path.join(log.folders.spool, "app.jsonl.lock"), "wb") as file:
+        file.write(content_)
+    while ring.pending:
+        log.move(ring)
+    fill(ring, BATCH)
+    log.move(ring)
+
+    assert content(log).replace(b"\n\n", b"\n") == BATCH * (2 + alive)
+
+
 def test_who_holds_the_lock_is_waited_for_until_the_deadline(log: LogFile, ring: Ring) -> None:
     """A lock that is taken ends the wait at the deadline, and moves nothing."""
     log.move(ring)

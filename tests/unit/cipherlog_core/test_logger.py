@@ -4,8 +4,11 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -214,6 +217,7 @@ def test_what_cannot_be_logged_is_counted_and_told(logs: Logs, caplog: pytest.Lo
         ("openrouter-costs", "server-openrouter-costs"),
         ("x" * 60, "x" * 48),
         ("line\nbreak", "line_break"),
+        ("openrouter-costs-20260101T000000Z-000001", "openrouter-costs_20260101T000000Z-000001"),
     ],
 )
 def test_a_bad_server_name_is_replaced_and_told(
@@ -224,6 +228,38 @@ def test_a_bad_server_name_is_replaced_and_told(
 
     assert [record["event"] for record in logs.read(used)] == ["x"]
     assert f"{used}.jsonl" in caplog.text
+
+
+@pytest.mark.parametrize("stem", ["../up", "a/b", "", ".hidden", "x" * 49, "a b"])
+def test_a_bad_stem_of_a_channel_is_refused(stem: str) -> None:
+    """At set-up, with what it may be."""
+    with pytest.raises(ValueError, match="a log's name is 1 to 48 of"):
+        cipherlog_core.channel(stem, Fact)
+
+
+def test_a_name_that_cannot_even_be_printed(logs: Logs) -> None:
+    """It is replaced as any other."""
+
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert cipherlog_core.start(Odd()).event("x")
+    assert [record["event"] for record in logs.read("_Odd_")] == ["x"]
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    """Nothing is raised; events are taken into memory and it is told that they cannot be written."""
+    code = """
+import os, tempfile, logging
+folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)
+os.environ.pop("LOG_DIR", None)
+import cipherlog_core
+logger = cipherlog_core.start("app")
+print(logger.event("x"), cipherlog_core.stats().durable, cipherlog_core.stop(0.1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True False False\n"
 
 
 def test_settings_in_code_win_over_the_environment(logs: Logs) -> None:

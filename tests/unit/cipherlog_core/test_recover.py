@@ -82,6 +82,19 @@ def test_a_folder_without_logs_has_nothing_to_recover(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_that_cannot_be_opened_keeps_back_no_other(spool: Path) -> None:
+    """A folder in the place of a ring, a link, a FIFO: told, and left alone."""
+    (spool / "a.jsonl.1-abcdefabcdef.ring").mkdir()
+    (spool / "b.jsonl.1-abcdefabcdef.ring").symlink_to("/etc/passwd")
+    os.mkfifo(spool / "c.jsonl.1-abcdefabcdef.ring")
+    left_behind(spool, b"one\n", "d.jsonl")
+    found = recover(str(spool.parent))
+
+    assert found.records == {"d.jsonl": 1}
+    assert [trouble.partition(".jsonl")[0][-1] for trouble in found.troubles] == ["a", "b", "c"]
+    assert (spool.parent / "d.jsonl").read_bytes() == b"one\n"
+
+
 def from_another_boot(path: Path) -> None:
     """Make it look as if the machine had been started anew since."""
     with path.open("r+b") as file:

@@ -19,8 +19,13 @@ TEXT = 'the model said "model": "fake/model", and {"stream":true} too\\n' * 2000
 IMAGES = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 200_000}}]
 
 
-def read(body: bytes | list[bytes], *, cut: bool = False) -> Reply | None:
-    return read_reply(body, cut=cut)
+def read(body: bytes | list[bytes], *, cut: bool = False, coding: str = "") -> Reply | None:
+    return read_reply(body, cut=cut, coding=coding)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
 
 
 class TestRequest:
@@ -45,7 +50,19 @@ class TestRequest:
 
         assert read_request(dumps({"messages": [inner], "tools": [{"model": "fake"}]})).model is None
 
-    @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b'{"model":7}', b'{"model":"x"', b"\xff" * 9000])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"model":"\xff\xfe"}',
+            b'{"messages":' + b"[" * 3000,
+            b"",
+            b"not json",
+            b"[]",
+            b'{"model":7}',
+            b'{"model":"x"',
+            b"\xff" * 9000,
+        ],
+    )
     def test_what_is_no_request_asks_nothing(self, body: bytes) -> None:
         """No exception, no guess."""
         assert (read_request(body).model, read_request(body).stream) == (None, None)
@@ -83,6 +100,10 @@ class TestReply:
             ({"prompt_tokens": [1], "cost": {"a": 1}}, (None, None)),
             ({"prompt_tokens": None, "cost": None}, (None, None)),
             ({"prompt_tokens": 12, "cost": 1e-07}, (12, 1e-07)),
+            ({"prompt_tokens": "inf", "cost": "inf"}, (None, None)),
+            ({"prompt_tokens": 12, "cost": "nan"}, (12, None)),
+            ({"prompt_tokens": 12, "cost": 0, "is_byok": "yes"}, (12, None)),
+            ({"prompt_tokens": 12, "cost": 0.5, "is_byok": None}, (12, 0.5)),
         ],
     )
     def test_one_bad_fact_spoils_no_other(self, usage: dict[str, object], expected: tuple[object, object]) -> None:
@@ -102,6 +123,29 @@ class TestReply:
     def test_long_texts_are_cut(self) -> None:
         """A reply cannot make a line of any length."""
         assert len(read(dumps(message(model="m" * 10_000))).model) == 256
+
+    @pytest.mark.parametrize(
+        ("body", "model"),
+        [
+            (b'{"model":"a\xff\xfe","id":"gen-1"}', "a\ufffd\ufffd"),
+            (b'{"id":"gen-1","deep":' + b"[" * 100_000, None),
+            (b"\xef\xbb\xbf" + dumps({"id": "gen-1", "model": "m"}), "m"),
+            (json.dumps({"id": "gen-1", "model": "m"}).encode("utf-16"), "m"),
+        ],
+        ids=["bytes that are no UTF-8", "deep", "BOM", "UTF-16"],
+    )
+    def test_odd_encodings(self, body: bytes, model: str | None) -> None:
+        """Whatever a client would read is read, and nothing is raised."""
+        reply = read(body)
+
+        assert (reply and reply.model) == model
+
+    def test_codings_that_are_not_undone_are_no_faults(self) -> None:
+        """br and zstd: nothing is known, and nothing said to be broken. Deflate without a frame is undone."""
+        assert read(b"\x0b\x02\x80 not JSON", coding="br") == Reply()
+        assert read(b"\x28\xb5\x2f\xfd", coding="ZSTD") == Reply()
+        assert read(b"<html>", coding="gzip") is None
+        assert read(raw_deflate(dumps(message())), coding="deflate").usage.cost == 0.0123
 
     @pytest.mark.parametrize("body", [b"<html>", b'{"id":"x', b"[1]", b'"x"', b"[" * 100_000, b"\x00"])
     def test_what_is_no_object_is_broken(self, body: bytes) -> None:
@@ -228,6 +272,12 @@ class TestStream:
         kept = self.kept([text])
         assert kept.facts().usage.cost == 0.0123
         assert kept.is_over()
+
+    def test_compressed(self) -> None:
+        """Though its first chunk has but one byte."""
+        data = gzip.compress(b"".join(stream(3)))
+
+        assert self.kept([data[:1], data[1:]]).facts().usage.cost == 0.0123
 
     def test_an_error_between_other_events(self) -> None:
         """An error event is seen, with usage in the same event or in one after it."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import os
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -125,6 +127,60 @@ def test_a_stream(client: Callable[..., Any], library: ModuleType, events: list[
 
 
 @pytest.mark.parametrize(
+    ("label", "chunks", "streamed"),
+    [
+        ("Text/Event-Stream", stream(), True),
+        ("application/json", stream(), True),
+        ("text/event-stream", [dumps(message())], False),
+    ],
+    ids=["odd case", "a stream called JSON", "JSON called a stream"],
+)
+def test_a_reply_under_another_name(
+    label: str,
+    chunks: list[bytes],
+    streamed: bool,
+    client: Callable[..., Any],
+    library: ModuleType,
+    events: list[CallEvent],
+) -> None:
+    """What comes is read for what it is."""
+
+    class Body(library.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from chunks
+
+    client(lambda _: library.Response(200, headers={"content-type": label}, stream=Body())).post(URL, json=BODY)
+
+    (event,) = events
+    assert (event.outcome, event.cost.total, event.generation_id, event.streamed) == ("completed", 0.0123, ID, streamed)
+
+
+def test_a_fork_in_mid_stream(client: Callable[..., Any], library: ModuleType, logs: Logs) -> None:
+    """The call is the parent's: a child that unwinds leaves no event of it."""
+
+    class Body(library.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from stream()
+
+    headers = {"content-type": "text/event-stream"}
+    tapped = client(lambda _: library.Response(200, headers=headers, stream=Body()))
+    with tapped.stream("POST", URL, json=BODY) as reply:
+        chunks = reply.iter_raw()
+        next(chunks)
+        pid = os.fork()
+        if not pid:
+            try:
+                reply.close()
+                cipherlog_core.flush()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        assert b"".join(chunks)
+
+    assert [record["fields"]["outcome"] for record in logs.read()] == ["completed"]
+
+
+@pytest.mark.parametrize(
     ("method", "url"),
     [("POST", "https://example.org/api/v1/chat/completions"), ("GET", "https://openrouter.ai/api/v1/models")],
 )
@@ -199,7 +255,7 @@ def test_the_request_id(
     assert record["request_id"] == request_id
 
 
-@pytest.mark.parametrize(("count", "attempt"), [(None, 1), ("0", 1), ("2", 3), ("many", 1)])
+@pytest.mark.parametrize(("count", "attempt"), [(None, 1), ("0", 1), ("2", 3), ("many", 1), ("9" * 5000, 1)])
 def test_the_attempt(
     count: str | None, attempt: int, client: Callable[..., Any], library: ModuleType, events: list[CallEvent]
 ) -> None:
@@ -248,6 +304,7 @@ def test_the_current_span(
         (200, b"<html>sign in</html>", "failed", ("200", None)),
         (200, b'{"id":"gen-1","usage":{"cost":', "failed", ("200", None)),
         (200, b"", "failed", ("200", None)),
+        (200, b"\xef\xbb\xbf" + dumps(message()), "completed", None),
         (204, b"", "completed", None),
     ],
 )
@@ -322,7 +379,11 @@ def test_a_reply_that_nobody_closes(library: ModuleType, client: Callable[..., A
 
 
 def test_a_fault_of_the_tap_reaches_no_call(
-    client: Callable[..., Any], library: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: Callable[..., Any],
+    library: ModuleType,
+    events: list[CallEvent],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whatever breaks in here, the caller gets the reply; the fault is told once."""
 
@@ -330,24 +391,34 @@ def test_a_fault_of_the_tap_reaches_no_call(
         raise RuntimeError("inside")
 
     tapped = client(lambda _: library.Response(200, json=message()))
-    for name in ("_streams.read_reply", "_observation.read_request", "_transport.one_header"):
+    before = cipherlog_core.stats().dropped
+    for name in ("_streams.decode_reply", "_observation.read_request", "_transport.one_header"):
         with monkeypatch.context() as patch:
             patch.setattr(f"openrouter_tap.{name}", broken)
             assert tapped.post(URL, json=BODY).json() == message()
 
-    assert [record.name for record in caplog.records].count("openrouter_tap") == 2
+    assert [record.name for record in caplog.records].count("openrouter_tap") == 3
+    assert [event.outcome for event in events] == ["completed"]  # one with nulls, where only the reply was not read
+    assert cipherlog_core.stats().dropped == before + 2
     assert "The call" in caplog.text
 
 
-def test_an_on_event_that_raises_is_told(library: ModuleType, logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError, SystemExit, GeneratorExit])
+def test_an_on_event_that_raises_is_told(
+    error: type[BaseException], library: ModuleType, logs: Logs, caplog: pytest.LogCaptureFixture
+) -> None:
     """The line is written and the call goes on."""
-    options = TapOptions(on_event=lambda event: 1 / 0)
+
+    def on_event(_: CallEvent) -> None:
+        raise error
+
+    options = TapOptions(on_event=on_event)
     transport = TappedTransport(library.MockTransport(lambda _: library.Response(200, json=message())), options=options)
     with library.Client(transport=transport) as client:
         assert client.post(URL, json=BODY).status_code == 200
 
     assert len(logs.read()) == 1
-    assert "ZeroDivisionError" in caplog.text
+    assert error.__name__ in caplog.text
 
 
 def test_what_is_no_transport_is_refused() -> None:
@@ -365,6 +436,13 @@ def test_what_is_no_transport_is_refused() -> None:
         (("127.0.0.1:8001",), "", "http://127.0.0.1:8000/api/v1/chat/completions", False),
         ((), "proxy.local, Gateway.local:443", "https://gateway.local/v1/chat/completions", True),
         ((), "gateway.local:443", "https://gateway.local:8443/v1/chat/completions", False),
+        ("gateway.local", "", "https://gateway.local/v1/chat/completions", True),
+        (("https://gateway.local/v1",), "", "https://gateway.local/v1/chat/completions", True),
+        (("::1",), "", "http://[::1]:8443/v1/chat/completions", True),
+        (("[::1]",), "", "http://[::1]:8443/v1/chat/completions", True),
+        (("[::1]:8443",), "", "http://[::1]:8443/v1/chat/completions", True),
+        (("[::1]:8444",), "", "http://[::1]:8443/v1/chat/completions", False),
+        ((), "a:" + "9" * 5000, URL, True),
         (("*",), "", "https://anything.example/chat/completions", True),
         (("other",), "", URL, True),
     ],

@@ -53,6 +53,14 @@ def test_byok_without_a_fee() -> None:
     assert (cost.total, cost.other) == (0.00417, None)
 
 
+@pytest.mark.parametrize("cost", [0, 0.01])
+def test_byok_without_what_the_provider_charges_is_unknown(cost: float) -> None:
+    """The fee alone is not what the call cost."""
+    found = cost_of(usage(cost=cost, is_byok=True, cost_details=split(None, None)))
+
+    assert (found.total, found.source, found.is_byok) == (None, "unknown", True)
+
+
 def test_byok_unknown_adds_nothing() -> None:
     """Absent is not true."""
     cost = cost_of(usage(is_byok=None))
