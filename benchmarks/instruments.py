@@ -53,8 +53,7 @@ def tapped(kind: ClientKind, *, beside: bool = False) -> Instrumented:
 @contextmanager
 def _without_opentelemetry() -> Iterator[None]:
     """As in a program that never imported it."""
-    hidden = sys.modules["opentelemetry.trace"]
-    sys.modules["opentelemetry.trace"] = None  # type: ignore[assignment]
+    hidden = sys.modules.pop("opentelemetry.trace")
     try:
         yield
     finally:

@@ -142,7 +142,10 @@ def _compare(kind: ClientKind, options: Options, *, streamed: bool) -> Compariso
 
 @contextmanager
 def _logging_to(folder: str) -> Iterator[None]:
-    cipherlog_core.start("benchmark", settings=cipherlog_core.Settings(dir=folder))
+    # At WARNING: below that the libraries log each request, tapped or not.
+    cipherlog_core.start(
+        "benchmark", settings=cipherlog_core.Settings(dir=folder, level="WARNING", backups=0, gzip=False)
+    )
     try:
         yield
     finally:

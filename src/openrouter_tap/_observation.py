@@ -20,7 +20,7 @@ from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
 from openrouter_tap._parse.wire import Reply
 
-__all__ = ["NO_REPLY", "NO_TRACE", "Emit", "Observation", "clock", "trace_ids"]
+__all__ = ["NO_REPLY", "NO_TRACE", "TRACING", "Emit", "Observation", "clock", "trace_ids"]
 
 Emit = Callable[[CallEvent, str | None, str | None, str | None], object]
 """Takes the event of a call, and the record's tool, session_id and request_id."""
@@ -105,7 +105,7 @@ class Observation:
         except Exception as fault:  # noqa: BLE001
             lost()
             notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
-        self.let_go()
+        self.request = self.headers = None
 
     def fail(self, error: BaseException) -> None:
         """An exception goes through the exchange to the caller."""
@@ -123,12 +123,8 @@ class Observation:
             self.leave("abandoned")
 
     def facts(self) -> tuple[Reply, bool]:
-        """What the reply says, and whether it is sound as far as it goes."""
+        """What the reply says, and whether it is sound as far as it goes; what was kept for that is let go."""
         return NO_REPLY, True
-
-    def let_go(self) -> None:
-        """Drop what is held for the event."""
-        self.request = self.headers = None
 
     def _event(self, ended: int, outcome: Outcome, error: str | None) -> CallEvent | None:
         try:
@@ -219,11 +215,13 @@ def _retries(request: Any) -> int:
     return int(count) if count and count.isdigit() and len(count) < _DIGITS else 0
 
 
+TRACING = "opentelemetry.trace"
+"""The module that is imported where the program uses OpenTelemetry."""
+
+
 def trace_ids() -> tuple[str | None, str | None]:
-    """Ids of the current OpenTelemetry span, where the program uses OpenTelemetry."""
-    module = sys.modules.get("opentelemetry.trace")
-    if module is None:
-        return NO_TRACE
+    """Ids of the current OpenTelemetry span, if `TRACING` is imported."""
+    module: Any = sys.modules.get(TRACING)
     try:
         context = module.get_current_span().get_span_context()
         return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else NO_TRACE

@@ -53,7 +53,7 @@ class JsonStream(Observation, StreamBase):
         self.finish("completed")
 
     def facts(self) -> tuple[Reply, bool]:
-        kept = self._kept
+        kept, self._kept = self._kept, b""
         if not kept:
             return NO_REPLY, self.status != _OK
         if isinstance(kept, bytes):
@@ -70,10 +70,6 @@ class JsonStream(Observation, StreamBase):
             self.streamed = True
             return reply, reply.usage is not None or events.is_over(_LAST)
         return NO_REPLY, (self._header(b"content-type") or "").lower().startswith(_BINARY)
-
-    def let_go(self) -> None:
-        self.request = None
-        self._kept = b""
 
     def _keep(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -163,6 +159,12 @@ class SseStream(Observation, StreamBase):
         self.finish("completed")
 
     def facts(self) -> tuple[Reply, bool]:
+        try:
+            return self._facts()
+        finally:
+            self._kept.parts.clear()
+
+    def _facts(self) -> tuple[Reply, bool]:
         kept = self._kept
         self.size = kept.gone + self._held
         reply = kept.facts()
@@ -174,10 +176,6 @@ class SseStream(Observation, StreamBase):
             return reply, False
         self.streamed = other.id is None  # JSON under the name of a stream, else a coding that is not undone
         return other, True
-
-    def let_go(self) -> None:
-        self.request = None
-        self._kept.parts.clear()
 
     def leave(self, outcome: Outcome) -> None:
         self._held = sum(map(len, self._kept.parts))  # the count of an iteration under way is in its frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -11,12 +12,13 @@ from openrouter_tap import _bridge, _observation
 from openrouter_tap._bridge import Context, current, notice
 from openrouter_tap._compat import TransportBase, default_transport, one_header
 from openrouter_tap._event import CallEvent
-from openrouter_tap._observation import NO_TRACE, Emit, Observation, clock, trace_ids
+from openrouter_tap._observation import NO_TRACE, TRACING, Emit, Observation, clock, trace_ids
 from openrouter_tap._options import Hosts, TapOptions
 from openrouter_tap._streams import JsonStream, SseStream
 
 __all__ = ["TappedTransport"]
 
+_modules = sys.modules
 _EVENT_STREAM = b"text/event-stream"
 _SWITCHING_PROTOCOLS = 101
 
@@ -47,7 +49,7 @@ class TappedTransport(TransportBase):
         inner = self._sync or self._make(request, is_async=False)
         if request.method != "POST" or (request.url.host not in self._hosts and not self._is_listed(request.url)):
             return inner.handle_request(request)
-        context, trace, started = current(), trace_ids(), clock()
+        context, trace, started = current(), trace_ids() if TRACING in _modules else NO_TRACE, clock()
         try:
             response = inner.handle_request(request)
         except BaseException as error:
@@ -64,7 +66,7 @@ class TappedTransport(TransportBase):
         return self._handle_async(inner, request)
 
     async def _handle_async(self, inner: Any, request: Any) -> Any:
-        context, trace, started = current(), trace_ids(), clock()
+        context, trace, started = current(), trace_ids() if TRACING in _modules else NO_TRACE, clock()
         try:
             response = await inner.handle_async_request(request)
         except BaseException as error:
