@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from itertools import chain
 from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ __all__ = [
     "StreamBase",
     "TransportBase",
     "default_transport",
-    "has_header",
     "host_and_path",
+    "lacks_headers",
     "one_header",
     "request_body",
 ]
@@ -64,12 +65,12 @@ def default_transport(request: Any, *, is_async: bool) -> Any:
     raise TypeError(f"TappedTransport got a {type(request)!r}, which is a Request of neither httpx nor httpx2")
 
 
-def has_header(headers: Any, wanted: frozenset[bytes]) -> bool:
-    """Whether a `Headers` has one of the *wanted* (lower case)."""
+def lacks_headers(wanted: frozenset[bytes], one: Any, other: Any) -> bool:
+    """Whether neither of two `Headers` has one of the *wanted* (lower case)."""
     try:
-        return not wanted.isdisjoint(map(_lower_name, headers._list))  # noqa: SLF001  a third of the price of .keys()
+        return wanted.isdisjoint(map(_lower_name, chain(one._list, other._list)))  # noqa: SLF001  a third of .keys()
     except (AttributeError, TypeError, IndexError):
-        return not wanted.isdisjoint(name.lower() for name, _ in headers.raw)
+        return wanted.isdisjoint(name.lower() for headers in (one, other) for name, _ in headers.raw)
 
 
 def one_header(headers: Any, wanted: bytes) -> bytes | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from openrouter_tap._bridge import Context, lost, notice
-from openrouter_tap._compat import has_header, host_and_path, one_header, request_body
+from openrouter_tap._compat import host_and_path, lacks_headers, one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.request import NOTHING_ASKED, read_request
@@ -40,10 +40,11 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "videos": "videos",
 }
 _BY_PATH = {f"/api/v1/{tail}": endpoint for tail, endpoint in _ENDPOINTS.items()}
-_RETRY_COUNT = frozenset({b"x-stainless-retry-count"})
+_RETRY_COUNT = b"x-stainless-retry-count"
 _DIGITS = 9
 _TEXT = 256
-_REQUEST_IDS = frozenset({b"request-id", b"x-request-id"})
+_TELLING = frozenset({_RETRY_COUNT, b"request-id", b"x-request-id"})
+"""Headers that a request or a reply rarely has; to look for them at once costs half of looking for each."""
 _NO_TAGS: dict[str, str] = {}
 NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
@@ -81,6 +82,8 @@ class Observation:
     status: int | None = None
     streamed = False
     first_content: int | None = None
+    request_id: str | None = None
+    """The reply's own, or what stands in for it."""
     trace: tuple[str | None, str | None] = NO_TRACE
     size = 0
     wire_size_known = True
@@ -97,11 +100,7 @@ class Observation:
             event = self._event(clock(), outcome, error)
             if event is not None:
                 tool, session_id, request_id = self.context.ids
-                if request_id is None:
-                    request_id = event.generation_id
-                    if request_id is None or has_header(self.headers, _REQUEST_IDS):
-                        request_id = self._request_id() or request_id
-                self.emit(event, tool, session_id, request_id)
+                self.emit(event, tool, session_id, request_id or self.request_id or event.generation_id)
         except Exception as fault:  # noqa: BLE001
             lost()
             notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
@@ -143,6 +142,9 @@ class Observation:
         failure = None
         if outcome != "completed" or not sound or self.status != _OK or reply.failure is not None:
             outcome, failure = self._judged(outcome, error, reply, sound)
+        attempt = 1
+        if generation_id is None or not lacks_headers(_TELLING, request.headers, self.headers):
+            attempt, self.request_id = _retries(request) + 1, self._request_id(generation_id)
         pinned = self.context.pinned
         choices = reply.choices
         trace_id, span_id = self.trace
@@ -154,7 +156,7 @@ class Observation:
             reply.provider,
             generation_id,
             None,
-            _retries(request) + 1 if has_header(request.headers, _RETRY_COUNT) else 1,
+            attempt,
             host,
             endpoint,
             self.streamed or asked.stream is True,
@@ -174,9 +176,10 @@ class Observation:
             pinned.get("tags", _NO_TAGS),
         )
 
-    def _request_id(self) -> str | None:
-        """The reply's own, else Cloudflare's."""
-        return self._header(b"request-id") or self._header(b"x-request-id") or self._header(b"cf-ray")
+    def _request_id(self, generation_id: str | None) -> str | None:
+        """The reply's own, else Cloudflare's where there is no *generation_id*."""
+        own = self._header(b"request-id") or self._header(b"x-request-id")
+        return own or (self._header(b"cf-ray") if generation_id is None else None)
 
     def _header(self, name: bytes) -> str | None:
         value = None if self.headers is None else one_header(self.headers, name)
@@ -210,8 +213,7 @@ def _endpoint(path: str) -> Endpoint:
 
 def _retries(request: Any) -> int:
     """How often the SDK has sent the request before."""
-    (name,) = _RETRY_COUNT
-    count = one_header(request.headers, name)
+    count = one_header(request.headers, _RETRY_COUNT)
     return int(count) if count and count.isdigit() and len(count) < _DIGITS else 0
 
 

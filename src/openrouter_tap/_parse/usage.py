@@ -45,16 +45,14 @@ def tokens_of(usage: Usage) -> Tokens:
 
 def cost_of(usage: Usage) -> Cost:
     """The money of *usage*; without a cost the source is ``unknown``, whatever the split says."""
-    total = usage.cost
     split = usage.cost_details or _NO_SPLIT
-    given = split.prompt_cost if split.prompt_cost is not None else split.input_cost
-    taken = split.completions_cost if split.completions_cost is not None else split.output_cost
+    given, taken, total = split.prompt_cost, split.completions_cost, usage.cost
+    if given is None and taken is None:
+        given, taken = split.input_cost, split.output_cost
+    if usage.is_byok is True and total is not None:  # what the provider charged that key is most of it
+        total = None if split.cost is None else _exact(total, split.cost)
     if total is None:
         return Cost(given, taken, None, None, split.cost, usage.is_byok, "unknown")
-    if usage.is_byok is True:
-        if split.cost is None:  # what the provider charged that key is most of it
-            return Cost(given, taken, None, None, None, True, "unknown")
-        total = _exact(total, split.cost)
     other = None
     if given is not None and taken is not None and total - given - taken > total * _NOISE:
         other = _exact(total, -given, -taken)
