@@ -12,12 +12,15 @@ from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._record import name_server, server_name
 from cipherlog_core._settings import Settings, notice
 
-__all__ = ["open_server", "server_logger"]
+__all__ = ["STARTED", "open_server", "server_logger"]
 
 _RESERVED = {"openrouter-costs", "routing-metadata"}
 _LONGEST = 48
 
 _loggers: dict[str, Logger] = {}
+
+STARTED: list[Logger] = []
+"""Those that `start` opened, in its order."""
 
 
 def open_server(server: str, settings: Settings | None) -> Logger:
@@ -27,6 +30,8 @@ def open_server(server: str, settings: Settings | None) -> Logger:
     logger = _loggers.get(name) or _loggers.setdefault(name, Logger(name))
     spool = PIPELINE.start(name, settings)
     logger.use(spool, PIPELINE.settings(spool.name))
+    if logger not in STARTED:
+        STARTED.append(logger)
     return logger
 
 

@@ -6,9 +6,10 @@ from cipherlog_core import channel
 from cipherlog_core._context import CONTEXT, Context, Scope, pin
 from cipherlog_core._encode import printed
 from cipherlog_core._notice import Notices
+from cipherlog_core._servers import STARTED
 from openrouter_tap._event import CallEvent
 
-__all__ = ["Context", "Scope", "current", "lost", "notice", "pin", "printed", "record"]
+__all__ = ["Context", "Scope", "current", "lost", "notice", "pin", "printed", "record", "servers"]
 
 notice = Notices("openrouter_tap")
 
@@ -22,3 +23,6 @@ record = _costs.emit_with_ids
 
 lost = _costs.refuse
 """Counts a call of which no event could be made."""
+
+servers = STARTED
+"""The loggers that the program has started, the first of them first."""

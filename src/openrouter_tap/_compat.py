@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 __all__ = [
+    "CLIENTS",
     "LIBRARIES",
     "StreamBase",
     "TransportBase",
+    "close_iterator",
     "default_transport",
     "host_and_path",
+    "is_client",
     "lacks_headers",
     "one_header",
     "request_body",
@@ -34,6 +37,7 @@ def _installed() -> list[ModuleType]:
 
 
 LIBRARIES = _installed()
+CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (library.Client, library.AsyncClient)]
 
 _lower_name = itemgetter(1)
 
@@ -63,6 +67,11 @@ def default_transport(request: Any, *, is_async: bool) -> Any:
         if isinstance(request, library.Request):
             return library.AsyncHTTPTransport() if is_async else library.HTTPTransport()
     raise TypeError(f"TappedTransport got a {type(request)!r}, which is a Request of neither httpx nor httpx2")
+
+
+def is_client(given: Any) -> bool:
+    """Whether *given* is one of the `CLIENTS`."""
+    return isinstance(given, tuple(CLIENTS))
 
 
 def lacks_headers(wanted: frozenset[bytes], one: Any, other: Any) -> bool:
@@ -100,3 +109,10 @@ def request_body(request: Any) -> bytes | None:
     except AttributeError:
         return None
     return body if isinstance(body, bytes) else None
+
+
+async def close_iterator(chunks: Any) -> None:
+    """Close an iterator that nobody is reading: the libraries close theirs in part, and none behind ours."""
+    close = getattr(chunks, "aclose", None)
+    if close is not None and not getattr(chunks, "ag_running", False):
+        await close()

@@ -1,7 +1,7 @@
 """One HTTP exchange as it is seen: clock, status, bytes, outcome. It does no I/O and finishes exactly once.
 
-The object is the reply's stream too (`_streams`), made by `_transport`. It keeps what it needs of the response and
-never the response itself: that cycle would leave each call to the garbage collector, 2 µs in the mean.
+The object is the reply's stream too (`_json_stream`, `_sse_stream`), made by `_observe`. It keeps what it needs of the
+response and never the response itself: that cycle would leave each call to the garbage collector, 2 µs in the mean.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from openrouter_tap import _http
+from openrouter_tap._attempts import attempt_of
+from openrouter_tap._attempts import last as _last
 from openrouter_tap._bridge import Context, lost, notice
 from openrouter_tap._compat import host_and_path, lacks_headers, one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
@@ -20,7 +23,7 @@ from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
 from openrouter_tap._parse.wire import Reply
 
-__all__ = ["NO_REPLY", "NO_TRACE", "TRACING", "Emit", "Observation", "clock", "trace_ids"]
+__all__ = ["NO_REPLY", "NO_TRACE", "TRACING", "Emit", "Observation", "clock", "endpoint_of", "trace_ids"]
 
 Emit = Callable[[CallEvent, str | None, str | None, str | None], object]
 """Takes the event of a call, and the record's tool, session_id and request_id."""
@@ -50,6 +53,9 @@ NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
 _OK = 200
 _HTTP_ERROR = 400
+_WELL = ("completed", "closed_early")
+
+last_attempt = _last.get
 
 
 epoch = 0
@@ -87,6 +93,8 @@ class Observation:
     trace: tuple[str | None, str | None] = NO_TRACE
     size = 0
     wire_size_known = True
+    debug = False
+    """Whether `http` events are logged."""
     done = False
 
     def finish(self, outcome: Outcome, error: str | None = None) -> None:
@@ -97,14 +105,20 @@ class Observation:
         if self.epoch != epoch:
             return  # a fork's child unwinds what its parent began: the call is the parent's
         try:
-            event = self._event(clock(), outcome, error)
+            ended = clock()
+            event = self._event(ended, outcome, error)
             if event is not None:
                 tool, session_id, request_id = self.context.ids
                 self.emit(event, tool, session_id, request_id or self.request_id or event.generation_id)
+            if self.debug:
+                self.log("end", ended)
         except Exception as fault:  # noqa: BLE001
-            lost()
-            notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
+            self.give_up(fault)
         self.request = self.headers = None
+
+    def log(self, phase: str, at: int) -> None:
+        """Log a step of the exchange at DEBUG."""
+        _http.log(phase, self.request, self.context, self.status, (at - self.started) // 1000 / 1000)
 
     def fail(self, error: BaseException) -> None:
         """An exception goes through the exchange to the caller."""
@@ -117,9 +131,19 @@ class Observation:
         """The reply is given up before its end is seen."""
         self.finish(outcome)
 
+    def give_up(self, fault: Exception) -> bool:
+        """*fault* is ours: it ends the observation and never the call. Returns True."""
+        self.done = True
+        lost()
+        notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
+        return True
+
     def __del__(self) -> None:
         if not self.done:
-            self.leave("abandoned")
+            try:
+                self.leave("abandoned")
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
 
     def facts(self) -> tuple[Reply, bool]:
         """What the reply says, and whether it is sound as far as it goes; what was kept for that is let go."""
@@ -134,17 +158,21 @@ class Observation:
         request, usage, started = self.request, reply.usage, self.started
         generation_id = reply.id or self._header(b"x-generation-id")
         host, path = host_and_path(request.url)
-        endpoint = _BY_PATH.get(path) or _endpoint(path)
-        if endpoint == "other" and usage is None and generation_id is None:
+        endpoint = _BY_PATH.get(path) or endpoint_of(path)
+        if request.method != "POST" or (endpoint == "other" and usage is None and generation_id is None):
             return None  # an administrative call
         body = request_body(request)
         asked = read_request(body) if body else NOTHING_ASKED
         failure = None
         if outcome != "completed" or not sound or self.status != _OK or reply.failure is not None:
             outcome, failure = self._judged(outcome, error, reply, sound)
-        attempt = 1
+        attempt, call_id = 1, None
+        is_well = outcome in _WELL
         if generation_id is None or not lacks_headers(_TELLING, request.headers, self.headers):
-            attempt, self.request_id = _retries(request) + 1, self._request_id(generation_id)
+            self.request_id = self._request_id(generation_id)
+            attempt, call_id = attempt_of(request, _retries(request), is_well=is_well)
+        elif not is_well or last_attempt() is not None:
+            attempt, call_id = attempt_of(request, None, is_well=is_well)
         pinned = self.context.pinned
         choices = reply.choices
         trace_id, span_id = self.trace
@@ -155,7 +183,7 @@ class Observation:
             asked.model,
             reply.provider,
             generation_id,
-            None,
+            call_id,
             attempt,
             host,
             endpoint,
@@ -168,7 +196,7 @@ class Observation:
             None if self.first_content is None else (self.first_content - started) // 1000 / 1000,
             NO_TOKENS if usage is None else tokens_of(usage),
             NO_COST if usage is None else cost_of(usage),
-            choices[0].finish_reason if choices else None,
+            choices[0].finish_reason if choices else reply.finish_reason,
             reply.service_tier,
             self.size if self.wire_size_known else None,
             trace_id,
@@ -193,9 +221,9 @@ class Observation:
         if status is None or outcome == "cancelled":
             return outcome, CallError(error or outcome)
         if status >= _HTTP_ERROR and outcome != "failed":
-            return "http_error", read_failure(failure, status)
+            return "http_error", read_failure(failure, status, reply.error_type)
         if status < _HTTP_ERROR and failure is not None:
-            return "stream_error", read_failure(failure, status)
+            return "stream_error", read_failure(failure, status, reply.error_type)
         if outcome == "failed" or (outcome == "completed" and not sound):
             host = self.request.url.host
             notice("broken reply", f"a reply of {host} is cut or not JSON: what it lacks is null in its event.")
@@ -205,16 +233,16 @@ class Observation:
         return outcome, None
 
 
-def _endpoint(path: str) -> Endpoint:
+def endpoint_of(path: str) -> Endpoint:
     """The endpoint of a path with another prefix than OpenRouter's own."""
     parts = path.rstrip("/").split("/")
     return _ENDPOINTS.get("/".join(parts[-2:])) or _ENDPOINTS.get(parts[-1]) or "other"
 
 
-def _retries(request: Any) -> int:
-    """How often the SDK has sent the request before."""
+def _retries(request: Any) -> int | None:
+    """How often the SDK says that it has sent the request before; None where it says nothing."""
     count = one_header(request.headers, _RETRY_COUNT)
-    return int(count) if count and count.isdigit() and len(count) < _DIGITS else 0
+    return int(count) if count and count.isdigit() and len(count) < _DIGITS else None
 
 
 TRACING = "opentelemetry.trace"

@@ -12,9 +12,10 @@ from msgspec import Struct
 from openrouter_tap._bridge import notice
 from openrouter_tap._event import CallEvent
 
-__all__ = ["Hosts", "TapOptions"]
+__all__ = ["Hosts", "TapOptions", "notice_proxies"]
 
 _OPENROUTER = "openrouter.ai"
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 class TapOptions(Struct, frozen=True, kw_only=True):
@@ -37,6 +38,10 @@ class Hosts:
         self.any_port = frozenset(host for host in hosts if not _port(host))
         self._one_port = frozenset((_without_port(host), _port(host)) for host in hosts if _port(host))
         self._all = "*" in hosts
+
+    def taps(self, url: Any) -> bool:
+        """Whether calls to *url* are recorded."""
+        return url.host in self.any_port or self.is_listed(url)
 
     def is_listed(self, url: Any) -> bool:
         """Whether *url*, whose host is not in `any_port`, is to be recorded all the same."""
@@ -64,6 +69,17 @@ def _port(host: str) -> int | None:
 
 def _without_port(host: str) -> str:
     return host.rpartition(":")[0].strip("[]")
+
+
+def notice_proxies() -> None:
+    """Say once that a client with a transport of its own goes past the proxies that the environment names."""
+    named = [name for name in _PROXIES for name in (name, name.lower()) if os.environ.get(name)]
+    if named:
+        notice(
+            "proxies",
+            f"{', '.join(named)} set, but a client that is given transport=TappedTransport() uses no proxy of the "
+            "environment. To keep them, tap a client that is made as ever: tap_client(httpx.Client()).",
+        )
 
 
 def _is_off() -> bool:

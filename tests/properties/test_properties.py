@@ -19,8 +19,9 @@ from cipherlog_core.reading import Choice
 from openrouter_tap import CallEvent
 from openrouter_tap._bridge import current
 from openrouter_tap._event import Outcome
+from openrouter_tap._json_stream import JsonStream
 from openrouter_tap._parse.request import read_request
-from openrouter_tap._streams import JsonStream, SseStream
+from openrouter_tap._sse_stream import SseStream
 
 SEED = 20261123
 common = settings(max_examples=150, deadline=None, derandomize=True)

@@ -15,8 +15,10 @@ __all__ = ["read_failure"]
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-def read_failure(error: Raw | None, status: int) -> CallError:
+def read_failure(error: Raw | None, status: int, error_type: str | None = None) -> CallError:
     """*error* as OpenRouter sends it: its ``error_type`` stands in several places, its code is a number or a text.
+
+    On ``/responses`` the *error_type* stands beside the error.
 
     Without a type, the error's own status is the type, else that of the reply.
     """
@@ -28,6 +30,7 @@ def read_failure(error: Raw | None, status: int) -> CallError:
     metadata = fields.get("metadata")
     places = (
         (metadata if isinstance(metadata, dict) else {}).get("error_type"),
+        error_type,
         fields.get("error_type"),
         fields.get("type"),
     )

@@ -10,11 +10,12 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Raw, Struct
 
-from openrouter_tap._parse.wire import Reply
+from openrouter_tap._parse.wire import Reply, Usage
 
-__all__ = ["read_loosely"]
+__all__ = ["last_usage", "read_loosely"]
 
 _DIGITS = 20  # from which on an integer is no count
+_USAGE = b'"usage"'
 
 
 def read_loosely(body: bytes) -> Reply | None:
@@ -31,6 +32,20 @@ def read_loosely(body: bytes) -> Reply | None:
     if usage is not None and usage.is_byok is None and value["usage"].get("is_byok") is not None:
         usage.cost = None  # who paid is told, but not so that it can be read: what was paid is then unknown, too
     return reply
+
+
+def last_usage(tail: bytes) -> Usage | None:
+    """The last usage object in *tail*, the end of a body whose beginning is not there."""
+    at = tail.rfind(_USAGE)
+    if at < 0:
+        return None
+    text = tail[at + len(_USAGE) :].decode("utf-8", "replace").lstrip(": \t\r\n")
+    try:
+        value, _ = json.JSONDecoder(parse_int=_integer).raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    reply: Reply = _struct(Reply, {"usage": value})
+    return reply.usage
 
 
 def _integer(digits: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openrouter_tap._parse.coding import EDGE, WHOLE, inflate, is_deflated
-from openrouter_tap._parse.loose import read_loosely
+from openrouter_tap._parse.loose import last_usage, read_loosely
 from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
 
 __all__ = ["read_reply"]
@@ -45,7 +45,5 @@ def _read_ends(head: bytes, tail: bytes) -> Reply:
     until = head.find(b'"choices"')
     if until > 0 and (start := read_loosely(head[:until].rstrip(b", \t\r\n") + b"}")):
         reply = start
-    at = tail.rfind(b'"usage"')
-    if at >= 0 and (end := read_loosely(b"{" + tail[at:])):
-        reply.usage = end.usage
+    reply.usage = last_usage(tail)
     return reply

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from openrouter_tap._event import Endpoint
 from openrouter_tap._parse.coding import WHOLE, inflate, is_deflated
-from openrouter_tap._parse.loose import read_loosely
-from openrouter_tap._parse.wire import UNREADABLE, Choice, Reply, decode_reply
+from openrouter_tap._parse.loose import last_usage, read_loosely
+from openrouter_tap._parse.wire import UNREADABLE, Choice, Reply, Usage, decode_reply
 
-__all__ = ["OVERLAP", "Kept", "has_content"]
+__all__ = ["OVERLAP", "Kept", "Marks", "has_content", "marks_of"]
 
 OVERLAP = 64
 """Bytes before a cut that must be looked at again: content can begin across it."""
@@ -23,6 +24,28 @@ _EVENTS = 8  # the last events hold it all: error, finish reason, usage
 _CONTENT = re.compile(
     rb'"(?:content|reasoning|text|arguments|refusal|transcript|data)"\s*:\s*"[^"]|"tool_calls"\s*:\s*\[\s*\{'
 )
+
+
+class Marks:
+    """How the events of `/responses` and `/messages` show content and their end, which chat does otherwise.
+
+    No text can look like either: the quotes in a text are escaped. An end is the last event, behind which only
+    ``[DONE]`` may come, or nothing.
+    """
+
+    def __init__(self, content: bytes, end: bytes) -> None:
+        self.content = re.compile(content).search
+        self.end = re.compile(rb'"type"\s*:\s*"(?:%b)"' % end).search
+
+
+_MARKS = {
+    "responses": Marks(
+        rb'"delta"\s*:\s*"[^"]|"type"\s*:\s*"[a-z_]+_call"', rb"response\.(?:completed|failed|incomplete)"
+    ),
+    "messages": Marks(
+        rb'"(?:text|thinking|partial_json)"\s*:\s*"[^"]|"type"\s*:\s*"(?:server_|mcp_)?tool_use"', rb"message_stop"
+    ),
+}
 _FINISH_REASON = b'"finish_reason":"'
 _USUAL_CONTENT = b'"content":"'  # found in a tenth of the time
 _DONE = b"[DONE]"
@@ -36,6 +59,11 @@ def has_content(text: bytes) -> bool:
     if at >= len(_USUAL_CONTENT) and text[at : at + 1] not in b'"':
         return True
     return b'"' in text and _CONTENT.search(text) is not None
+
+
+def marks_of(endpoint: Endpoint) -> Marks | None:
+    """What to look for in the events of *endpoint*; None where they are chat's."""
+    return _MARKS.get(endpoint)
 
 
 class Kept:
@@ -103,6 +131,8 @@ class Kept:
             self._usage = text[start : end if end >= 0 else None]
         if reply.usage is None and (event := _event(self._usage)):
             _complete(reply, event)
+        if reply.usage is None and self.gone:  # the last event is longer than what is kept
+            reply.usage = last_usage(text)
         return reply
 
     def _inflated(self) -> list[bytes]:
@@ -159,20 +189,34 @@ def _event(line: bytes) -> Reply | None:
     if line[:5] != b"data:" or line[-6:] == _DONE:
         return None
     try:
-        return decode_reply(line[5:])
+        return decode_reply(line[5:]).whole
     except UNREADABLE:
-        return read_loosely(line[5:])
+        event = read_loosely(line[5:])
+    return event and event.whole
 
 
 def _complete(reply: Reply, event: Reply) -> None:
     """Put what *reply* lacks from an earlier *event*."""
     if reply.usage is None:
         reply.usage = event.usage
-    if reply.finish_reason is None and event.finish_reason is not None:
-        reply.choices = event.choices
+    elif event.usage is not None:
+        _complete_input(reply.usage, event.usage)
+    if reply.finish_reason is None and (reason := event.finish_reason) is not None:
+        reply.choices = [Choice(reason)]
     if reply.failure is None and (failure := event.failure) is not None:
         reply.error = failure
+    reply.error_type = reply.error_type or event.error_type
     reply.id = reply.id or event.id
     reply.model = reply.model or event.model
     reply.provider = reply.provider or event.provider
     reply.service_tier = reply.service_tier or event.service_tier
+
+
+def _complete_input(usage: Usage, earlier: Usage) -> None:
+    """Put what ``message_delta`` need not repeat of ``message_start``."""
+    if usage.input_tokens is None:
+        usage.input_tokens = earlier.input_tokens
+    if usage.cache_read_input_tokens is None:
+        usage.cache_read_input_tokens = earlier.cache_read_input_tokens
+    if usage.cache_creation_input_tokens is None:
+        usage.cache_creation_input_tokens = earlier.cache_creation_input_tokens

@@ -24,13 +24,10 @@ _NOISE = 1e-6  # relative: splits differ from the total by that much through rou
 
 def tokens_of(usage: Usage) -> Tokens:
     """The token counts of *usage*."""
+    if usage.input_tokens is not None or usage.output_tokens is not None:
+        return _input_and_output(usage)
     prompt = usage.prompt_tokens_details or _NO_DETAILS
     completion = usage.completion_tokens_details or _NO_DETAILS
-    audio, image = completion.audio_tokens, completion.image_tokens
-    if prompt.audio_tokens is not None:
-        audio = prompt.audio_tokens + (audio or 0)
-    if prompt.image_tokens is not None:
-        image = prompt.image_tokens + (image or 0)
     return Tokens(
         usage.prompt_tokens,
         usage.completion_tokens,
@@ -38,9 +35,35 @@ def tokens_of(usage: Usage) -> Tokens:
         prompt.cached_tokens,
         prompt.cache_write_tokens,
         completion.reasoning_tokens,
-        audio,
-        image,
+        _sum(prompt.audio_tokens, completion.audio_tokens),
+        _sum(prompt.image_tokens, completion.image_tokens),
     )
+
+
+def _input_and_output(usage: Usage) -> Tokens:
+    """The same of ``/responses`` and ``/messages``, whose input is without what is cached, and which give no total."""
+    taken = usage.input_tokens_details or _NO_DETAILS
+    given = usage.output_tokens_details or _NO_DETAILS
+    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    prompt, completion, total = usage.input_tokens, usage.output_tokens, usage.total_tokens
+    if prompt is not None:
+        prompt += (read or 0) + (written or 0)
+        if total is None and completion is not None:
+            total = prompt + completion
+    return Tokens(
+        prompt,
+        completion,
+        total,
+        taken.cached_tokens if read is None else read,
+        taken.cache_write_tokens if written is None else written,
+        given.thinking_tokens if given.reasoning_tokens is None else given.reasoning_tokens,
+        _sum(taken.audio_tokens, given.audio_tokens),
+        _sum(taken.image_tokens, given.image_tokens),
+    )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one + (other or 0)
 
 
 def cost_of(usage: Usage) -> Cost:

@@ -18,7 +18,9 @@ __all__ = [
     "Asked",
     "Choice",
     "CostDetails",
+    "Delta",
     "Details",
+    "Incomplete",
     "Reply",
     "Usage",
     "decode_asked",
@@ -32,6 +34,8 @@ Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 Money = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(max_length=256)]
 
+_FINAL = ("completed", "failed", "cancelled")
+
 
 class Details(Struct, gc=False):
     """``prompt_tokens_details`` and ``completion_tokens_details``, and their kin of the other endpoints."""
@@ -41,6 +45,8 @@ class Details(Struct, gc=False):
     audio_tokens: Count | None = None
     image_tokens: Count | None = None
     reasoning_tokens: Count | None = None
+    thinking_tokens: Count | None = None
+    """The same on ``/messages``."""
 
 
 class CostDetails(Struct, gc=False, rename=lambda name: f"upstream_inference_{name}"):
@@ -54,7 +60,7 @@ class CostDetails(Struct, gc=False, rename=lambda name: f"upstream_inference_{na
 
 
 class Usage(Struct, gc=False):
-    """``usage`` of any endpoint."""
+    """``usage`` of any endpoint: chat says prompt and completion, ``/responses`` and ``/messages`` input and output."""
 
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
@@ -64,6 +70,13 @@ class Usage(Struct, gc=False):
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
     cost_details: CostDetails | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
+    cache_read_input_tokens: Count | None = None
+    """Of ``/messages``, where `input_tokens` does not include it."""
+    cache_creation_input_tokens: Count | None = None
 
 
 class Choice(Struct, gc=False):
@@ -73,8 +86,20 @@ class Choice(Struct, gc=False):
     error: Raw = ABSENT
 
 
+class Delta(Struct, gc=False):
+    """What ``message_delta`` changes."""
+
+    stop_reason: Text | None = None
+
+
+class Incomplete(Struct, gc=False):
+    """``incomplete_details`` of ``/responses``."""
+
+    reason: Text | None = None
+
+
 class Reply(Struct, gc=False):
-    """A reply, or one event of a streamed reply."""
+    """A reply of chat, ``/responses`` or ``/messages``, or one event of a streamed reply."""
 
     id: Text | None = None
     provider: Text | None = None
@@ -83,11 +108,45 @@ class Reply(Struct, gc=False):
     usage: Usage | None = None
     service_tier: Text | None = None
     error: Raw = ABSENT
+    error_type: Text | None = None
+    """Beside the error on ``/responses``."""
+    type: Text | None = None
+    """Of an event."""
+    code: Raw = ABSENT
+    """Of an event that is an error, without an object of that name."""
+    stop_reason: Text | None = None
+    """Of ``/messages``, as `delta` is."""
+    delta: Delta | str | None = None
+    status: Text | int | None = None
+    """Of ``/responses``, as `incomplete_details` is."""
+    incomplete_details: Incomplete | None = None
+    response: Reply | None = None
+    """The reply that the events of ``/responses`` report on."""
+    message: Reply | str | None = None
+    """The same of ``message_start``."""
+
+    @property
+    def whole(self) -> Reply:
+        """The reply itself, where this is an event that holds it."""
+        if self.response is not None:
+            return self.response
+        message = self.message
+        if not isinstance(message, Reply):
+            return self
+        if message.usage is not None:
+            message.usage.output_tokens = None  # what it says before any output is no count
+        return message
 
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped, where this event says so."""
-        return self.choices[0].finish_reason if self.choices else None
+        if self.choices:
+            return self.choices[0].finish_reason
+        if self.incomplete_details is not None:
+            return self.incomplete_details.reason
+        if isinstance(self.delta, Delta):
+            return self.delta.stop_reason
+        return self.stop_reason or (str(self.status) if self.status in _FINAL else None)
 
     @property
     def failure(self) -> Raw | None:
@@ -97,7 +156,9 @@ class Reply(Struct, gc=False):
         for choice in self.choices or ():
             if choice.error is not ABSENT and choice.error != NULL:
                 return choice.error
-        return None
+        if self.type == "error":
+            return Raw(b'{"code":%b}' % bytes(NULL if self.code is ABSENT else self.code))
+        return NULL if self.status == "failed" else None
 
 
 class Asked(Struct, gc=False):

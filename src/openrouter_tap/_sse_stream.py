@@ -1,17 +1,18 @@
-"""The reply's body on its way to the caller, watched and untouched: one class for JSON, one for a stream of events.
+"""A reply that is a stream of events, on its way to the caller: watched and untouched.
 
-Each is a stream of both libraries, sync and async, its own iterator where that is quickest, and the `Observation` of
-the call: one object per call. This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
+One object per call, as in `_json_stream`. This module is bent for speed; benchmarks/tap.py justifies it. What is odd:
 
-- JSON is one or two chunks: the object is its own async iterator, and keeps the first chunk without a list.
 - SSE is many chunks: a generator per iteration, 3 times as fast per chunk as an iterator class. The async one is
   started with the event loop's hooks off (`__aiter__`), so no loop and no trio keeps books on it; one left behind is
   closed on the spot, without a warning. `parts.append` is written out: 3.11 specialises that, and not a cached name.
 - A stream is watched in three loops: until its first content, until its end, and not at all behind that. Sync and async
-  are twins, written out: what they share, put into a call, costs 30 ns a chunk.
+  are twins, written out: what they share, put into a call, costs 30 ns a chunk. What has other `Marks` than chat stays
+  in the first loop, which costs half a microsecond a chunk.
 - The end of a stream is `[DONE]`, not the end of its bytes: SDKs stop there and close, and openai's async client
   iterates again to drain the rest. Two bytes before a chunk's end hint at it; `Kept.is_over` proves it.
 - `aclose` is a plain function that hands the inner coroutine on when nothing of ours is open.
+- Each step of ours is guarded where it is taken: a fault of ours ends the watching and never the reading.
+  tests/faults/test_own_faults.py makes every function raise.
 """
 
 from __future__ import annotations
@@ -20,121 +21,17 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from typing import Any
 
-from openrouter_tap._compat import StreamBase
+from openrouter_tap._compat import StreamBase, close_iterator, host_and_path
 from openrouter_tap._event import Outcome
-from openrouter_tap._observation import NO_REPLY, Observation, clock
-from openrouter_tap._parse.coding import EDGE, WHOLE, edges
+from openrouter_tap._observation import Observation, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
-from openrouter_tap._parse.sse import OVERLAP, Kept, has_content
-from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
+from openrouter_tap._parse.sse import OVERLAP, Kept, Marks, has_content, marks_of
+from openrouter_tap._parse.wire import Reply
 
-__all__ = ["JsonStream", "SseStream"]
+__all__ = ["SseStream"]
 
 _BRACKET = ord("]")
-_OK = 200
 _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
-_BINARY = ("audio/", "image/", "video/", "application/octet-stream")
-
-
-class JsonStream(Observation, StreamBase):
-    """A body that is kept, or its two ends if it is long, and read at the end."""
-
-    body: Any = None
-    size = 0
-    _kept: bytes | list[bytes] = b""  # the first chunk by reference; a list when there are more
-    _held = 0  # bytes in the list
-    _cut = False  # whether the list is the two ends of the body
-    _pull: Any = None  # __anext__ of the iterator in use
-
-    def at_once(self, content: bytes, *, encoded: bool) -> None:
-        """The transport has read the body already, and decoded it if it was *encoded*."""
-        self._keep(content)
-        self.wire_size_known = not encoded
-        self.finish("completed")
-
-    def facts(self) -> tuple[Reply, bool]:
-        kept, self._kept = self._kept, b""
-        if not kept:
-            return NO_REPLY, self.status != _OK
-        if isinstance(kept, bytes):
-            try:
-                return decode_reply(kept), True
-            except UNREADABLE:
-                pass
-        reply = read_reply(kept, cut=self._cut, coding=self._header(b"content-encoding") or "")
-        if reply is not None:
-            return reply, True
-        events = Kept(kept if isinstance(kept, list) else [kept])
-        reply = events.facts()
-        if reply.id or reply.usage:  # a stream under the name of JSON
-            self.streamed = True
-            return reply, reply.usage is not None or events.is_over(_LAST)
-        return NO_REPLY, (self._header(b"content-type") or "").lower().startswith(_BINARY)
-
-    def _keep(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        if not self._kept and len(chunk) <= WHOLE:
-            self._kept = chunk
-        elif not self.done:
-            self._keep_parts(chunk)
-
-    def _keep_parts(self, chunk: bytes) -> None:
-        if not isinstance(self._kept, list):
-            self._held = len(self._kept)
-            self._kept = [self._kept]
-        self._kept.append(chunk)
-        self._held += len(chunk)
-        if self._held > WHOLE:
-            self._kept, self._held, self._cut = edges(self._kept), 2 * EDGE, True
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for chunk in self.body:
-                self._keep(chunk)
-                yield chunk
-        except BaseException as error:
-            self.fail(error)
-            raise
-        self.finish("completed")
-
-    def close(self) -> None:
-        if not self.done:
-            self.leave("closed_early")
-        self.body.close()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._pull is None:  # httpx2 asks twice for each iteration
-            self._pull = self.body.__aiter__().__anext__
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk: bytes = await self._pull()
-        except StopAsyncIteration:
-            self._pull = None  # so that a second iteration asks the body again
-            self.finish("completed")
-            raise
-        except BaseException as error:
-            self.fail(error)
-            raise
-        if self._kept:
-            self._keep(chunk)
-        else:
-            self._kept = chunk
-            self.size = len(chunk)
-        return chunk
-
-    def aclose(self) -> Coroutine[Any, Any, None]:
-        if not self.done:
-            self.leave("closed_early")
-        return self.body.aclose() if self._pull is None else self._close_both()
-
-    async def _close_both(self) -> None:
-        chunks, self._pull = self._pull.__self__, None
-        try:
-            await _close_iterator(chunks)
-        finally:
-            await self.body.aclose()
 
 
 class SseStream(Observation, StreamBase):
@@ -142,9 +39,13 @@ class SseStream(Observation, StreamBase):
 
     streamed = True
     body: Any = None
+    """The stream that is watched."""
     _held = 0  # bytes in the kept chunks
     _over = False  # whether [DONE] was seen
     _overlap = b""  # the end of what was searched for content
+    _marks: Marks | None = None  # where content and end are not chat's
+    _begun = False  # whether `_marks` is known
+    _ending = False  # whether the last event of those has begun
     _chunks: AsyncGenerator[bytes, None] | None = None  # our generator, and the body's iterator behind it
     _inner: Any = None
 
@@ -168,7 +69,8 @@ class SseStream(Observation, StreamBase):
         kept = self._kept
         self.size = kept.gone + self._held
         reply = kept.facts()
-        if self._over or reply.usage is not None or reply.finish_reason is not None or kept.is_over(_LAST):
+        has_ended = reply.finish_reason is not None or (reply.usage is not None and self._marks is None)
+        if self._over or has_ended or kept.is_over(_LAST):
             return reply, True
         coding = self._header(b"content-encoding") or ""
         other = None if reply.id else read_reply(kept.parts, cut=bool(kept.gone), coding=coding)
@@ -188,16 +90,32 @@ class SseStream(Observation, StreamBase):
 
     def _opens(self, chunk: bytes) -> bool:
         """Before the first content: keep *chunk*, and whether content is in it, or the end."""
+        if not self._begun:
+            self._begun, self._marks = True, marks_of(endpoint_of(host_and_path(self.request.url)[1]))
         self._kept.parts.append(chunk)
         self._held += len(chunk)
         if self._held > self._kept.limit:
             self._held = self._kept.trim(self._held)
         text = self._overlap + chunk
+        self._overlap = b"" if chunk[-1:] == b"\n" else text[-OVERLAP:]  # no content goes over the end of a line
+        if self._marks is not None:
+            return self._is_marked(self._marks, text)
         if has_content(text):
             self.first_content = clock()
             return True
-        self._overlap = b"" if chunk[-1:] == b"\n" else text[-OVERLAP:]  # no content goes over the end of a line
         return chunk[-3:-2] == b"]" and self._ends(self._held)
+
+    def _is_marked(self, marks: Marks, text: bytes) -> bool:
+        """Whether the end of an endpoint's last event is in *text*; content in it is noted."""
+        if self.first_content is None and marks.content(text):
+            self.first_content = clock()
+        at = 0
+        if not self._ending and (mark := marks.end(text)):
+            self._ending, at = True, mark.end()
+        if self._ending and (text.find(b"\n", at) >= 0 or text.find(b"\r", at) >= 0):
+            self._over = True
+            self.finish("completed")
+        return self.done
 
     def _ends(self, held: int) -> bool:
         """A chunk ended like ``[DONE]``: whether it is that event, and not a text that ends so."""
@@ -207,15 +125,18 @@ class SseStream(Observation, StreamBase):
             self.finish("completed")
         return self.done
 
-    def __iter__(self) -> Iterator[bytes]:  # noqa: C901  see above: three loops, and what they share written out
+    def __iter__(self) -> Iterator[bytes]:  # noqa: C901, PLR0912  see above: three loops, what they share written out
         kept = self._kept
         parts, limit = kept.parts, kept.limit
         chunks = iter(self.body)
         held = None
         try:
-            if not self.done and self.first_content is None:
+            if not self.done and (self.first_content is None or self._marks is not None):
                 for chunk in chunks:
-                    opened = self._opens(chunk)
+                    try:
+                        opened = self._opens(chunk)
+                    except Exception as fault:  # noqa: BLE001
+                        opened = self.give_up(fault)
                     yield chunk
                     if opened:
                         break
@@ -224,30 +145,42 @@ class SseStream(Observation, StreamBase):
                 for chunk in chunks:
                     parts.append(chunk)
                     held += len(chunk)
-                    if held > limit:
-                        held = kept.trim(held)
-                        limit = kept.limit
                     try:
+                        if held > limit:
+                            held = kept.trim(held)
+                            limit = kept.limit
                         if chunk[-3] == _BRACKET and self._ends(held):
                             break
                     except IndexError:
                         pass
+                    except Exception as fault:  # noqa: BLE001
+                        self.give_up(fault)
+                        break
                     yield chunk
                 else:
                     self._held = held
-                    self.finish("completed")
+                    try:
+                        self.finish("completed")
+                    except Exception as fault:  # noqa: BLE001
+                        self.give_up(fault)
                     return
                 yield chunk
             yield from chunks
         except BaseException as error:
             if held is not None:
                 self._held = held
-            self.fail(error)
+            try:
+                self.fail(error)
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
             raise
 
     def close(self) -> None:
         if not self.done:
-            self.leave("closed_early")
+            try:
+                self.leave("closed_early")
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
         self.body.close()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -262,16 +195,19 @@ class SseStream(Observation, StreamBase):
             sys.set_asyncgen_hooks(*hooks)
         return chunks
 
-    async def _watch(self) -> AsyncGenerator[bytes, None]:  # noqa: C901  the twin of __iter__
+    async def _watch(self) -> AsyncGenerator[bytes, None]:  # noqa: C901, PLR0912  the twin of __iter__
         kept = self._kept
         parts, limit = kept.parts, kept.limit
         self._inner = chunks = self.body.__aiter__()
         held = None
         try:
             yield b""  # taken by __aiter__
-            if not self.done and self.first_content is None:
+            if not self.done and (self.first_content is None or self._marks is not None):
                 async for chunk in chunks:
-                    opened = self._opens(chunk)
+                    try:
+                        opened = self._opens(chunk)
+                    except Exception as fault:  # noqa: BLE001
+                        opened = self.give_up(fault)
                     yield chunk
                     if opened:
                         break
@@ -280,18 +216,24 @@ class SseStream(Observation, StreamBase):
                 async for chunk in chunks:
                     parts.append(chunk)
                     held += len(chunk)
-                    if held > limit:
-                        held = kept.trim(held)
-                        limit = kept.limit
                     try:
+                        if held > limit:
+                            held = kept.trim(held)
+                            limit = kept.limit
                         if chunk[-3] == _BRACKET and self._ends(held):
                             break
                     except IndexError:
                         pass
+                    except Exception as fault:  # noqa: BLE001
+                        self.give_up(fault)
+                        break
                     yield chunk
                 else:
                     self._held = held
-                    self.finish("completed")
+                    try:
+                        self.finish("completed")
+                    except Exception as fault:  # noqa: BLE001
+                        self.give_up(fault)
                     self._chunks = self._inner = None
                     return
                 yield chunk
@@ -300,27 +242,29 @@ class SseStream(Observation, StreamBase):
         except BaseException as error:
             if held is not None:
                 self._held = held
-            self.fail(error)
+            try:
+                self.fail(error)
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
             raise
         self._chunks = self._inner = None
 
     def aclose(self) -> Coroutine[Any, Any, None]:
         if not self.done:
-            self.leave("closed_early")
+            try:
+                self.leave("closed_early")
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
         return self.body.aclose() if self._chunks is None else self._close_all()
 
     async def _close_all(self) -> None:
         chunks, inner = self._chunks, self._inner
         self._chunks = self._inner = None
         try:
-            await _close_iterator(chunks)
-            await _close_iterator(inner)
+            await close_iterator(chunks)
+            await close_iterator(inner)
         finally:
             await self.body.aclose()
 
-
-async def _close_iterator(chunks: Any) -> None:
-    """Close an iterator that nobody is reading: the libraries close theirs in part, and none behind ours."""
-    close = getattr(chunks, "aclose", None)
-    if close is not None and not getattr(chunks, "ag_running", False):
-        await close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.body, name)  # what a stream has beside its bytes, like the `elapsed` of httpx2

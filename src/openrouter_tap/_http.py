@@ -1,0 +1,40 @@
+"""`http` events: at DEBUG every exchange with a tapped host leaves its steps in the server's own log."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from openrouter_tap._bridge import Context, servers
+from openrouter_tap._compat import host_and_path
+
+__all__ = ["is_on", "log"]
+
+_DEBUG = 10
+_ID = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{8,}")
+
+
+def is_on() -> bool:
+    """Whether the process's first server logs at DEBUG."""
+    return bool(servers) and servers[0].threshold <= _DEBUG
+
+
+def log(
+    phase: str, request: Any, context: Context, http_status: int | None = None, latency_ms: float | None = None
+) -> None:
+    """Log one step of an exchange: its start, its headers or its end. Ids in the path are masked."""
+    host, path = host_and_path(request.url)
+    tool, session_id, request_id = context.ids
+    servers[0].event(
+        "http",
+        level="DEBUG",
+        tool=tool,
+        session_id=session_id,
+        request_id=request_id,
+        phase=phase,
+        method=request.method,
+        host=host,
+        path=_ID.sub("*", path),
+        http_status=http_status,
+        latency_ms=latency_ms,
+    )

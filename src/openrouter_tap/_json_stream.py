@@ -1,0 +1,157 @@
+"""A reply that is JSON, on its way to the caller: watched and untouched.
+
+It is a stream of both libraries, sync and async, its own iterator, and the `Observation` of the call: one object per
+call. This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
+
+- JSON is one or two chunks: the object is its own async iterator, and keeps the first chunk without a list.
+- `aclose` is a plain function that hands the inner coroutine on when nothing of ours is open.
+- Each step of ours is guarded where it is taken: a fault of ours ends the watching and never the reading.
+  tests/faults/test_own_faults.py makes every function raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
+
+from openrouter_tap._compat import StreamBase, close_iterator
+from openrouter_tap._observation import NO_REPLY, Observation
+from openrouter_tap._parse.coding import EDGE, WHOLE, edges
+from openrouter_tap._parse.reply import read_reply
+from openrouter_tap._parse.sse import Kept
+from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
+
+__all__ = ["JsonStream"]
+
+_OK = 200
+_LAST = 64  # chunks in which the end is looked for when nothing hinted at it
+_BINARY = ("audio/", "image/", "video/", "application/octet-stream")
+
+
+class JsonStream(Observation, StreamBase):
+    """A body that is kept, or its two ends if it is long, and read at the end."""
+
+    body: Any = None
+    """The stream that is watched."""
+    size = 0
+    _kept: bytes | list[bytes] = b""  # the first chunk by reference; a list when there are more
+    _held = 0  # bytes in the list
+    _cut = False  # whether the list is the two ends of the body
+    _pull: Any = None  # __anext__ of the iterator in use
+
+    def at_once(self, content: bytes, *, encoded: bool) -> None:
+        """The transport has read the body already, and decoded it if it was *encoded*."""
+        self._keep(content)
+        self.wire_size_known = not encoded
+        self.finish("completed")
+
+    def facts(self) -> tuple[Reply, bool]:
+        kept, self._kept = self._kept, b""
+        if not kept:
+            return NO_REPLY, self.status != _OK
+        if isinstance(kept, bytes):
+            try:
+                return decode_reply(kept), True
+            except UNREADABLE:
+                pass
+        reply = read_reply(kept, cut=self._cut, coding=self._header(b"content-encoding") or "")
+        if reply is not None:
+            return reply, True
+        events = Kept(kept if isinstance(kept, list) else [kept])
+        reply = events.facts()
+        if reply.id or reply.usage:  # a stream under the name of JSON
+            self.streamed = True
+            return reply, reply.usage is not None or events.is_over(_LAST)
+        return NO_REPLY, (self._header(b"content-type") or "").lower().startswith(_BINARY)
+
+    def _keep(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if not self._kept and len(chunk) <= WHOLE:
+            self._kept = chunk
+        elif not self.done:
+            self._keep_parts(chunk)
+
+    def _keep_parts(self, chunk: bytes) -> None:
+        if not isinstance(self._kept, list):
+            self._held = len(self._kept)
+            self._kept = [self._kept]
+        self._kept.append(chunk)
+        self._held += len(chunk)
+        if self._held > WHOLE:
+            self._kept, self._held, self._cut = edges(self._kept), 2 * EDGE, True
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self.body:
+                try:
+                    self._keep(chunk)
+                except Exception as fault:  # noqa: BLE001
+                    self.give_up(fault)
+                yield chunk
+        except BaseException as error:
+            try:
+                self.fail(error)
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
+            raise
+        try:
+            self.finish("completed")
+        except Exception as fault:  # noqa: BLE001
+            self.give_up(fault)
+
+    def close(self) -> None:
+        if not self.done:
+            try:
+                self.leave("closed_early")
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
+        self.body.close()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._pull is None:  # httpx2 asks twice for each iteration
+            self._pull = self.body.__aiter__().__anext__
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk: bytes = await self._pull()
+        except StopAsyncIteration:
+            self._pull = None  # so that a second iteration asks the body again
+            try:
+                self.finish("completed")
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
+            raise
+        except BaseException as error:
+            try:
+                self.fail(error)
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
+            raise
+        if self._kept:
+            try:
+                self._keep(chunk)
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
+        else:
+            self._kept = chunk
+            self.size = len(chunk)
+        return chunk
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        if not self.done:
+            try:
+                self.leave("closed_early")
+            except Exception as fault:  # noqa: BLE001
+                self.give_up(fault)
+        return self.body.aclose() if self._pull is None else self._close_both()
+
+    async def _close_both(self) -> None:
+        chunks, self._pull = self._pull.__self__, None
+        try:
+            await close_iterator(chunks)
+        finally:
+            await self.body.aclose()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.body, name)  # what a stream has beside its bytes, like the `elapsed` of httpx2

@@ -1,0 +1,129 @@
+"""How the watching of a call begins: at its request, at its reply, or at the failure that it gets instead."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, MutableSet
+from typing import Any, NamedTuple
+
+from openrouter_tap import _bridge, _http, _observation
+from openrouter_tap._bridge import Context, current, notice
+from openrouter_tap._compat import one_header
+from openrouter_tap._event import CallEvent
+from openrouter_tap._json_stream import JsonStream
+from openrouter_tap._observation import NO_TRACE, TRACING, Emit, Observation, clock, trace_ids
+from openrouter_tap._sse_stream import SseStream
+
+__all__ = ["Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
+
+_modules = sys.modules
+_EVENT_STREAM = b"text/event-stream"
+_SWITCHING_PROTOCOLS = 101
+_DEEPEST = 16  # exceptions in a chain
+
+
+class Begun(NamedTuple):
+    """What is taken down when a request is handed to the transport."""
+
+    context: Context
+    trace: tuple[str | None, str | None]
+    started: int
+    debug: bool
+    """Whether `http` events are logged."""
+
+
+def begin(request: Any) -> Begun | None:
+    """Take down the beginning of a call to a tapped host; None where nothing is to be recorded of it."""
+    debug = _http.is_on()
+    if request.method != "POST" and not debug:
+        return None
+    context = current()
+    if debug:
+        _http.log("start", request, context)
+    return Begun(context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug)
+
+
+def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams: MutableSet[Observation]) -> None:
+    """Put the observation between the reply's body and the caller."""
+    headers_at = clock()
+    body = response.stream
+    if isinstance(body, Observation) and body.started >= begun.started:
+        return  # an inner tap has seen this call
+    content_type = (one_header(response.headers, b"content-type") or b"").lower()
+    # The class first: an observation that is thrown away would report an abandoned call.
+    call = SseStream() if content_type.startswith(_EVENT_STREAM) else JsonStream()
+    try:
+        call.request, call.emit, call.epoch = request, emit, _observation.epoch
+        call.context, trace, call.started, debug = begun
+        call.headers, call.headers_at, call.status = response.headers, headers_at, response.status_code
+        if trace is not NO_TRACE:
+            call.trace = trace
+        if debug:
+            call.debug = True
+            call.log("headers", headers_at)
+        call.body = body
+        if response.is_closed:
+            call.at_once(response.content, encoded="content-encoding" in response.headers)
+        elif response.status_code == _SWITCHING_PROTOCOLS:
+            call.finish("completed")
+            return
+        elif call.streamed:
+            open_streams.add(call)
+        response.stream = call
+    except Exception:
+        call.done = True
+        raise
+
+
+def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit) -> None:
+    """Record a call that got no reply."""
+    if _has_passed_a_tap(error, begun):
+        return
+    call = Observation()
+    call.request, call.emit, call.epoch = request, emit, _observation.epoch
+    call.context, call.trace, call.started, call.debug = begun
+    call.fail(error)
+
+
+def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
+    """Whether an inner tap has recorded the failure: then its frame, younger than *begun*, is in a traceback.
+
+    Nothing is put on the exception for that, which is the caller's. A transport that retries may raise another one.
+    """
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        one = chain.pop()
+        if one is None or id(one) in seen or len(seen) > _DEEPEST:
+            continue
+        seen.add(id(one))
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            inner = frame.f_locals.get("begun") if frame.f_globals.get("__package__") == __package__ else None
+            if isinstance(inner, Begun) and inner is not begun and inner.started >= begun.started:
+                return True
+        chain += [one.__cause__, one.__context__]
+    return False
+
+
+def not_observed(fault: Exception) -> None:
+    """A fault of ours: the call goes on without being watched."""
+    _bridge.lost()
+    notice(f"observe: {type(fault)}", f"a call could not be observed: {fault!r}. The call is not affected.")
+
+
+def emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:
+    """What takes the events of a tap: the log, and the function that the user gave."""
+    if on_event is None:
+        return _bridge.record
+
+    def emit(event: CallEvent, *ids: str | None) -> None:
+        _bridge.record(event, *ids)
+        try:
+            on_event(event)
+        except BaseException as fault:
+            if isinstance(fault, KeyboardInterrupt):  # the user's, for the program
+                raise
+            notice("on_event", f"TapOptions.on_event raised {fault!r}: the call is not affected.")
+
+    return emit
