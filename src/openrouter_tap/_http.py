@@ -8,15 +8,11 @@ from typing import Any
 from openrouter_tap._bridge import Context, servers
 from openrouter_tap._compat import host_and_path
 
-__all__ = ["is_on", "log"]
+__all__ = ["DEBUG", "log"]
 
-_DEBUG = 10
+DEBUG = 10
+"""The level up to which the process's first server must log for there to be any."""
 _ID = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{8,}")
-
-
-def is_on() -> bool:
-    """Whether the process's first server logs at DEBUG."""
-    return bool(servers) and servers[0].threshold <= _DEBUG
 
 
 def log(

@@ -16,14 +16,14 @@ from openrouter_tap import _http
 from openrouter_tap._attempts import attempt_of
 from openrouter_tap._attempts import last as _last
 from openrouter_tap._bridge import Context, lost, notice
-from openrouter_tap._compat import host_and_path, lacks_headers, one_header, request_body
+from openrouter_tap._compat import host_and_path, one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
 from openrouter_tap._parse.wire import Reply
 
-__all__ = ["NO_REPLY", "NO_TRACE", "TRACING", "Emit", "Observation", "clock", "endpoint_of", "trace_ids"]
+__all__ = ["NO_REPLY", "NO_TRACE", "TEXT", "TRACING", "Emit", "Observation", "clock", "endpoint_of", "trace_ids"]
 
 Emit = Callable[[CallEvent, str | None, str | None, str | None], object]
 """Takes the event of a call, and the record's tool, session_id and request_id."""
@@ -45,9 +45,8 @@ _ENDPOINTS: dict[str, Endpoint] = {
 _BY_PATH = {f"/api/v1/{tail}": endpoint for tail, endpoint in _ENDPOINTS.items()}
 _RETRY_COUNT = b"x-stainless-retry-count"
 _DIGITS = 9
-_TEXT = 256
-_TELLING = frozenset({_RETRY_COUNT, b"request-id", b"x-request-id"})
-"""Headers that a request or a reply rarely has; to look for them at once costs half of looking for each."""
+TEXT = 256
+"""Characters of a header that are recorded."""
 _NO_TAGS: dict[str, str] = {}
 NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
@@ -89,7 +88,7 @@ class Observation:
     streamed = False
     first_content: int | None = None
     request_id: str | None = None
-    """The reply's own, or what stands in for it."""
+    """The reply's own, or what stands in for it where there is no generation id."""
     trace: tuple[str | None, str | None] = NO_TRACE
     size = 0
     wire_size_known = True
@@ -167,12 +166,11 @@ class Observation:
         if outcome != "completed" or not sound or self.status != _OK or reply.failure is not None:
             outcome, failure = self._judged(outcome, error, reply, sound)
         attempt, call_id = 1, None
-        is_well = outcome in _WELL
-        if generation_id is None or not lacks_headers(_TELLING, request.headers, self.headers):
-            self.request_id = self._request_id(generation_id)
-            attempt, call_id = attempt_of(request, _retries(request), is_well=is_well)
-        elif not is_well or last_attempt() is not None:
-            attempt, call_id = attempt_of(request, None, is_well=is_well)
+        if generation_id is None and self.request_id is None:
+            self.request_id = self._header(b"cf-ray")
+        retries = one_header(request.headers, _RETRY_COUNT)
+        if retries is not None or outcome != "completed" or last_attempt() is not None:
+            attempt, call_id = attempt_of(request, _count(retries), is_well=outcome in _WELL)
         pinned = self.context.pinned
         choices = reply.choices
         trace_id, span_id = self.trace
@@ -204,14 +202,9 @@ class Observation:
             pinned.get("tags", _NO_TAGS),
         )
 
-    def _request_id(self, generation_id: str | None) -> str | None:
-        """The reply's own, else Cloudflare's where there is no *generation_id*."""
-        own = self._header(b"request-id") or self._header(b"x-request-id")
-        return own or (self._header(b"cf-ray") if generation_id is None else None)
-
     def _header(self, name: bytes) -> str | None:
         value = None if self.headers is None else one_header(self.headers, name)
-        return value.decode("latin-1")[:_TEXT] if value else None
+        return value.decode("latin-1")[:TEXT] if value else None
 
     def _judged(
         self, outcome: Outcome, error: str | None, reply: Reply, sound: bool
@@ -239,10 +232,9 @@ def endpoint_of(path: str) -> Endpoint:
     return _ENDPOINTS.get("/".join(parts[-2:])) or _ENDPOINTS.get(parts[-1]) or "other"
 
 
-def _retries(request: Any) -> int | None:
-    """How often the SDK says that it has sent the request before; None where it says nothing."""
-    count = one_header(request.headers, _RETRY_COUNT)
-    return int(count) if count and count.isdigit() and len(count) < _DIGITS else None
+def _count(digits: bytes | None) -> int | None:
+    """How often the SDK says that it has sent the request before; None where it says nothing that is a number."""
+    return int(digits) if digits and digits.isdigit() and len(digits) < _DIGITS else None
 
 
 TRACING = "opentelemetry.trace"

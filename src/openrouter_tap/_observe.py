@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, MutableSet
-from typing import Any, NamedTuple
+from typing import Any
 
 from openrouter_tap import _bridge, _http, _observation
-from openrouter_tap._bridge import Context, current, notice
-from openrouter_tap._compat import one_header
+from openrouter_tap._bridge import Context, current, notice, servers
+from openrouter_tap._compat import reply_headers
 from openrouter_tap._event import CallEvent
+from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
-from openrouter_tap._observation import NO_TRACE, TRACING, Emit, Observation, clock, trace_ids
+from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Emit, Observation, clock, trace_ids
 from openrouter_tap._sse_stream import SseStream
 
 __all__ = ["Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
@@ -21,42 +22,44 @@ _modules = sys.modules
 _EVENT_STREAM = b"text/event-stream"
 _SWITCHING_PROTOCOLS = 101
 _DEEPEST = 16  # exceptions in a chain
+_STARTED = 2  # the place in `Begun`
 
 
-class Begun(NamedTuple):
-    """What is taken down when a request is handed to the transport."""
+Begun = tuple[Context, tuple[str | None, str | None], int, bool]
+"""What is taken down when a request is handed to the transport, and whether its `http` events are logged.
 
-    context: Context
-    trace: tuple[str | None, str | None]
-    started: int
-    debug: bool
-    """Whether `http` events are logged."""
+A plain tuple: one with names costs each call 0.3 µs.
+"""
 
 
 def begin(request: Any) -> Begun | None:
     """Take down the beginning of a call to a tapped host; None where nothing is to be recorded of it."""
-    debug = _http.is_on()
+    debug = bool(servers) and servers[0].threshold <= DEBUG
     if request.method != "POST" and not debug:
         return None
     context = current()
     if debug:
         _http.log("start", request, context)
-    return Begun(context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug)
+    return context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug
 
 
 def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams: MutableSet[Observation]) -> None:
     """Put the observation between the reply's body and the caller."""
     headers_at = clock()
     body = response.stream
-    if isinstance(body, Observation) and body.started >= begun.started:
+    context, trace, started, debug = begun
+    if isinstance(body, Observation) and body.started >= started:
         return  # an inner tap has seen this call
-    content_type = (one_header(response.headers, b"content-type") or b"").lower()
+    headers = response.headers
+    content_type, request_id = reply_headers(headers)
     # The class first: an observation that is thrown away would report an abandoned call.
-    call = SseStream() if content_type.startswith(_EVENT_STREAM) else JsonStream()
+    call = SseStream() if content_type[:17].lower() == _EVENT_STREAM else JsonStream()
     try:
         call.request, call.emit, call.epoch = request, emit, _observation.epoch
-        call.context, trace, call.started, debug = begun
-        call.headers, call.headers_at, call.status = response.headers, headers_at, response.status_code
+        call.context, call.started = context, started
+        call.headers, call.headers_at, call.status = headers, headers_at, response.status_code
+        if request_id is not None:
+            call.request_id = request_id.decode("latin-1")[:TEXT]
         if trace is not NO_TRACE:
             call.trace = trace
         if debug:
@@ -100,7 +103,7 @@ def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
         seen.add(id(one))
         for frame, _ in traceback.walk_tb(one.__traceback__):
             inner = frame.f_locals.get("begun") if frame.f_globals.get("__package__") == __package__ else None
-            if isinstance(inner, Begun) and inner is not begun and inner.started >= begun.started:
+            if inner and inner is not begun and inner[_STARTED] >= begun[_STARTED]:
                 return True
         chain += [one.__cause__, one.__context__]
     return False

@@ -28,6 +28,7 @@ def tokens_of(usage: Usage) -> Tokens:
         return _input_and_output(usage)
     prompt = usage.prompt_tokens_details or _NO_DETAILS
     completion = usage.completion_tokens_details or _NO_DETAILS
+    audio, image = completion.audio_tokens, completion.image_tokens
     return Tokens(
         usage.prompt_tokens,
         usage.completion_tokens,
@@ -35,8 +36,8 @@ def tokens_of(usage: Usage) -> Tokens:
         prompt.cached_tokens,
         prompt.cache_write_tokens,
         completion.reasoning_tokens,
-        _sum(prompt.audio_tokens, completion.audio_tokens),
-        _sum(prompt.image_tokens, completion.image_tokens),
+        audio if prompt.audio_tokens is None else _sum(prompt.audio_tokens, audio),
+        image if prompt.image_tokens is None else _sum(prompt.image_tokens, image),
     )
 
 

@@ -392,7 +392,7 @@ def test_a_fault_of_the_tap_reaches_no_call(
 
     tapped = client(lambda _: library.Response(200, json=message()))
     before = cipherlog_core.stats().dropped
-    for name in ("_json_stream.decode_reply", "_observation.read_request", "_observe.one_header"):
+    for name in ("_json_stream.decode_reply", "_observation.read_request", "_observe.reply_headers"):
         with monkeypatch.context() as patch:
             patch.setattr(f"openrouter_tap.{name}", broken)
             assert tapped.post(URL, json=BODY).json() == message()
