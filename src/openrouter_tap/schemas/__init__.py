@@ -1,15 +1,34 @@
-"""JSON Schema of the lines of ``openrouter-costs.jsonl``, and what writes the schema files of both packages anew."""
+"""JSON Schemas of the lines that the tap writes, and what writes the schema files of both packages anew."""
 
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
 
 from cipherlog_core import schemas
 from openrouter_tap._event import CallEvent
 
-__all__ = ["EVENTS", "all_schemas"]
+__all__ = ["EVENTS", "Http", "all_schemas"]
 
-EVENTS: dict[str, type] = {"openrouter_cost": CallEvent}
+
+class Http(Struct, kw_only=True):
+    """``fields`` of the event ``http``: one step of an exchange with a tapped host, at DEBUG."""
+
+    phase: Literal["start", "headers", "end"]
+    method: str
+    host: str
+    path: str
+    """Ids in it are masked."""
+    http_status: int | None
+    latency_ms: float | None
+    """From the start; null there."""
+    sample_weight: Annotated[int, Meta(gt=0)]
+    """For how many events it stands."""
+
+
+EVENTS: dict[str, type] = {"openrouter_cost": CallEvent, "http": Http}
 
 
 def all_schemas() -> dict[str, str]:

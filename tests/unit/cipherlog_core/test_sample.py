@@ -10,6 +10,9 @@ import cipherlog_core
 from cipherlog_core._sample import is_kept
 
 
+STEP = {"phase": "start", "method": "GET", "host": "h", "path": "/x", "http_status": None, "latency_ms": None}
+
+
 @pytest.mark.parametrize("one_in", [2, 10])
 def test_one_in_n(one_in: int) -> None:
     """Without a session exactly each Nth; over sessions about one in N of them."""
@@ -35,15 +38,15 @@ def test_http_events_are_sampled_and_weighed(logs: Logs, monkeypatch: pytest.Mon
     monkeypatch.setenv("LOG_SAMPLE_HTTP", "10")
     logger = cipherlog_core.start("app")
     before = cipherlog_core.stats().files["app.jsonl"].dropped
-    kept = [logger.event("http", level="DEBUG", path="/x") for _ in range(100)]
+    kept = [logger.event("http", level="DEBUG", **STEP) for _ in range(100)]
     for _ in range(5):
-        logger.event("http", level="INFO")
+        logger.event("http", level="INFO", sample_weight=1, **STEP)
         logger.event("other", level="DEBUG")
 
     records = logs.read("app")
     assert sum(kept) == 10
     assert [r["fields"] for r in records if (r["event"], r["level"]) == ("http", "DEBUG")] == [
-        {"path": "/x", "sample_weight": 10}
+        {**STEP, "sample_weight": 10}
     ] * 10
     assert len(records) == 20
     assert cipherlog_core.stats().files["app.jsonl"].dropped == before
