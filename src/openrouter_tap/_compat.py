@@ -6,8 +6,6 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 __all__ = [
     "CLIENTS",
     "LIBRARIES",
@@ -24,14 +22,19 @@ __all__ = [
 
 
 def _installed() -> list[ModuleType]:
-    libraries: list[ModuleType] = [httpx]
-    try:
-        httpx2 = importlib.import_module("httpx2")
-    except ModuleNotFoundError as error:
-        if error.name != "httpx2":
-            raise
-        return libraries
-    return libraries if httpx2 is httpx else [*libraries, httpx2]  # httpx2.alias_httpx() makes them one
+    found: list[ModuleType] = []
+    for name in ("httpx", "httpx2"):
+        try:
+            library = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+        else:
+            if library not in found:  # httpx2.alias_httpx() makes them one
+                found.append(library)
+    if not found:
+        raise ModuleNotFoundError("openrouter_tap needs httpx or httpx2: pip install httpx", name="httpx")
+    return found
 
 
 LIBRARIES = _installed()
@@ -40,6 +43,7 @@ CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (libra
 _TELLING = frozenset({b"content-type", b"request-id", b"x-request-id"})
 
 if TYPE_CHECKING:
+    import httpx
     import httpx2
 
     class TransportBase(httpx.BaseTransport, httpx.AsyncBaseTransport, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
