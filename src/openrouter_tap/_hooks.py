@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -33,14 +33,22 @@ class _Hooks:
     def response(self, response: Any) -> None:
         try:
             begun = self._begun.pop(response.request, None)
-            # The client has put a stream of its own around the transport's, which may be a tap's.
-            if begun is not None and not isinstance(getattr(response.stream, "_stream", None), Observation):
+            if begun is not None and not _is_observed(response.stream, begun):
                 observe(response.request, response, begun, self._emit, self._open)
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
 
 
-def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[[Any], None]]]:
+def _is_observed(stream: Any, begun: Begun) -> bool:
+    """Whether other hooks have put themselves around the client's own stream, or a tap has within it.
+
+    A transport may give one response for many requests: what is within can be of an earlier one.
+    """
+    inner = getattr(stream, "_stream", None)
+    return isinstance(stream, Observation) or (isinstance(inner, Observation) and inner.started >= begun.started)
+
+
+def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[..., Any]]]:
     """Hooks for a sync client: ``httpx.Client(event_hooks=event_hooks())``.
 
     They wrap the reply's stream and never read it. A call that gets no reply (no connection, a timeout) leaves no
@@ -50,7 +58,7 @@ def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable
     return {"request": [hooks.request], "response": [hooks.response]}
 
 
-def async_event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[[Any], Awaitable[None]]]]:
+def async_event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[..., Any]]]:
     """The same for an async client: ``httpx.AsyncClient(event_hooks=async_event_hooks())``."""
     hooks = _Hooks(options)
 
