@@ -9,7 +9,6 @@ from conftest import Logs
 import cipherlog_core
 from cipherlog_core._sample import is_kept
 
-
 STEP = {"phase": "start", "method": "GET", "host": "h", "path": "/x", "http_status": None, "latency_ms": None}
 
 
