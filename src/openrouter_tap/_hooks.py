@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -48,7 +48,7 @@ def _is_observed(stream: Any, begun: Begun) -> bool:
     return isinstance(stream, Observation) or (isinstance(inner, Observation) and inner.started >= begun.started)
 
 
-def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[..., Any]]]:
+def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[[Any], None]]]:
     """Hooks for a sync client: ``httpx.Client(event_hooks=event_hooks())``.
 
     They wrap the reply's stream and never read it. A call that gets no reply (no connection, a timeout) leaves no
@@ -58,7 +58,7 @@ def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable
     return {"request": [hooks.request], "response": [hooks.response]}
 
 
-def async_event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[..., Any]]]:
+def async_event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[[Any], Awaitable[None]]]]:
     """The same for an async client: ``httpx.AsyncClient(event_hooks=async_event_hooks())``."""
     hooks = _Hooks(options)
 
