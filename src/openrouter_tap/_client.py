@@ -47,8 +47,26 @@ def _tapped(transport: Any, options: TapOptions | None) -> Any:
     return transport if isinstance(transport, TappedTransport) else TappedTransport(transport, options=options)
 
 
-_originals: dict[type, Any] = {}
-"""The `_transport_for_url` of each class of clients, while they are instrumented."""
+class _Patch:
+    """A class of clients while it is instrumented."""
+
+    def __init__(self, client: Any, tap: TappedTransport) -> None:
+        self.tap: TappedTransport | None = tap
+        self._client = client
+        self._original = client._transport_for_url  # noqa: SLF001
+        self._watching = client._transport_for_url = _watching(self._original, self)  # noqa: SLF001
+
+    def undo(self) -> bool:
+        """Watch no more. Returns False where another patch has been put on top, which then stays."""
+        self.tap = None
+        if self._client._transport_for_url is not self._watching:  # noqa: SLF001
+            return False
+        self._client._transport_for_url = self._original  # noqa: SLF001
+        return True
+
+
+_patches: list[_Patch] = []
+"""The newest last."""
 
 
 def instrument(*, options: TapOptions | None = None) -> None:
@@ -58,23 +76,20 @@ def instrument(*, options: TapOptions | None = None) -> None:
     """
     tap = TappedTransport(_NOTHING, options=options)
     uninstrument()
-    for client in CLIENTS:
-        _originals[client] = original = client._transport_for_url  # noqa: SLF001
-        client._transport_for_url = _watching(original, tap)  # noqa: SLF001
+    _patches.extend(_Patch(client, tap) for client in CLIENTS)
 
 
 def uninstrument() -> None:
-    """Undo `instrument`."""
-    while _originals:
-        client, original = _originals.popitem()
-        client._transport_for_url = original  # type: ignore[attr-defined]  # noqa: SLF001
+    """Undo `instrument`. What others have patched since then stays; the next call undoes what is below that."""
+    _patches[:] = [patch for patch in _patches[::-1] if not patch.undo()][::-1]
 
 
-def _watching(original: Any, tap: TappedTransport) -> Any:
+def _watching(original: Any, patch: _Patch) -> Any:
     def _transport_for_url(self: Any, url: Any) -> Any:
         transport = original(self, url)
+        tap = patch.tap
         try:
-            if tap.taps(url) and not isinstance(transport, TappedTransport):
+            if tap is not None and tap.taps(url) and not isinstance(transport, TappedTransport):
                 return tap.around(transport)
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
