@@ -8,8 +8,8 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import trustme
@@ -50,10 +50,10 @@ class App(Starlette):
         if self.seen[key] <= int(request.headers.get("x-fail", "0")):
             return JSONResponse({"error": {"code": 503, "message": "busy"}}, 503)
         if json.loads(await request.body() or b"{}").get("stream"):
-            return StreamingResponse(self.chunks(), media_type="text/event-stream")
+            return StreamingResponse(self.chunks(request), media_type="text/event-stream")
         return JSONResponse(message())
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, _request: Request) -> AsyncIterator[bytes]:
         for chunk in stream():
             yield chunk
             await asyncio.sleep(0)
@@ -66,6 +66,28 @@ class App(Starlette):
 
 
 @contextmanager
+def threaded(main: Callable[[Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]) -> Iterator[None]:
+    """Run *main* in a thread; what it is given it awaits when it is up, and until it shall end."""
+    is_up, here = threading.Event(), []
+
+    async def up() -> None:
+        stopped = asyncio.Event()
+        here.append((asyncio.get_running_loop(), stopped))
+        is_up.set()
+        await stopped.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main(up)))
+    thread.start()
+    assert is_up.wait(10)
+    try:
+        yield
+    finally:
+        ((loop, stopped),) = here
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join(10)
+
+
+@contextmanager
 def hypercorn(app: Any, *, tls: bool = False) -> Iterator[str]:
     """Serve *app* from a thread, over HTTP/1.1 and HTTP/2; with *tls* under a certificate of `AUTHORITY`."""
     with socket.socket() as listener:
@@ -73,32 +95,12 @@ def hypercorn(app: Any, *, tls: bool = False) -> Iterator[str]:
         port, config = listener.getsockname()[1], Config()
         config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.graceful_timeout, config.errorlog = 1, None
-    if tls:
-        certificate = AUTHORITY.issue_cert("127.0.0.1")
-        create = config.create_ssl_context
-
-        def with_certificate() -> Any:
-            context = create()
-            certificate.configure_cert(context)
-            return context
-
-        config.certfile = config.keyfile = os.devnull
-        config.create_ssl_context = with_certificate
-    loop, stopped, is_up = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-
-    async def trigger() -> None:
-        is_up.set()
-        await stopped.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(app, config, shutdown_trigger=trigger),))
-    thread.start()
-    try:
-        assert is_up.wait(10)
+    with ExitStack() as files:
+        if tls:
+            certificate = AUTHORITY.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+            config.certfile = config.keyfile = files.enter_context(certificate.tempfile())
+        files.enter_context(threaded(lambda up: serve(app, config, shutdown_trigger=up)))
         yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
-        loop.close()
 
 
 class Proxy:
@@ -135,25 +137,13 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def proxying() -> Iterator[Proxy]:
     """A proxy that runs in a thread."""
-    proxy, loop, is_up, stopped = Proxy(), asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    proxy = Proxy()
 
-    async def main() -> None:
+    async def main(up: Callable[[], Awaitable[None]]) -> None:
         server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        is_up.set()
-        await stopped.wait()
+        await up()
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
-    thread.start()
-    try:
-        assert is_up.wait(10)
+    with threaded(main):
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
-        loop.close()
