@@ -69,7 +69,7 @@ TAP = {
     "_observation": "_attempts _bridge _compat _event _http _parse.failure _parse.request _parse.usage _parse.wire",
     "_json_stream": "_compat _observation _parse.coding _parse.reply _parse.sse _parse.wire",
     "_sse_stream": "_compat _event _observation _parse.reply _parse.sse _parse.wire",
-    "_observe": "_bridge _compat _event _http _json_stream _observation _sse_stream",
+    "_observe": "_attempts _bridge _compat _event _http _json_stream _observation _sse_stream",
     "_transport": "_compat _observation _observe _options",
     "_client": "_compat _observe _options _transport",
     "_hooks": "_observation _observe _options",

@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableSet
 from typing import Any
 
 from openrouter_tap import _bridge, _http, _observation
+from openrouter_tap._attempts import last
 from openrouter_tap._bridge import Context, current, notice, servers
 from openrouter_tap._compat import reply_headers
 from openrouter_tap._event import CallEvent
@@ -81,6 +82,9 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
 
 def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit) -> None:
     """Record a call that got no reply."""
+    before = last.get()
+    if before is not None and before.ended >= begun[_STARTED] and before.request() is request:
+        return  # an inner tap has recorded the attempts of which a transport that retries makes an error of its own
     if _has_passed_a_tap(error, begun):
         return
     call = Observation()

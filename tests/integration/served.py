@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1 for these tests: one that speaks HTTP/2 and TLS, a proxy that counts, an app that misbehaves."""
+"""Servers on 127.0.0.1 for these tests (HTTP/2, TLS, a proxy that counts), and a transport that retries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from inspect import isawaitable
 from typing import Any
 
 import trustme
@@ -23,6 +24,11 @@ from starlette.routing import Route
 
 CHAT = "/api/v1/chat/completions"
 AUTHORITY = trustme.CA()
+
+
+async def done(result: Any) -> Any:
+    """The result of a call of either kind."""
+    return await result if isawaitable(result) else result
 
 
 def free_port() -> int:
@@ -147,3 +153,40 @@ def proxying() -> Iterator[Proxy]:
 
     with threaded(main):
         yield proxy
+
+
+class Retry:
+    """A transport that tries three times, for all four clients, and then gives what it got last."""
+
+    def __init__(self, inner: Any, raises: Callable[[], BaseException] | None = None) -> None:
+        self.inner, self.raises = inner, raises
+
+    async def handle_async_request(self, request: Any) -> Any:
+        return await self._handle(request, self.inner.handle_async_request, "aclose")
+
+    def handle_request(self, request: Any) -> Any:
+        coroutine = self._handle(request, self.inner.handle_request, "close")
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError
+
+    async def _handle(self, request: Any, send: Callable[[Any], Any], close: str) -> Any:
+        last: Any = None
+        for attempt in range(3):
+            try:
+                last = await done(send(request))
+            except Exception as error:
+                last = error
+            else:
+                if last.status_code < 500 or (attempt == 2 and self.raises is None):
+                    return last
+                await done(getattr(last, close)())
+        raise last if self.raises is None else self.raises()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    def close(self) -> None:
+        self.inner.close()

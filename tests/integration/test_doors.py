@@ -6,9 +6,8 @@ import gc
 import itertools
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from inspect import isawaitable
 from types import ModuleType
 from typing import Any
 
@@ -31,7 +30,7 @@ from openrouter_tap import (
 )
 from openrouter_tap._compat import CLIENTS
 from openrouter_tap.simulator import running
-from served import CHAT, App, free_port
+from served import CHAT, App, Retry, done, free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -78,11 +77,6 @@ def options(events: list[CallEvent]) -> TapOptions:
     return TapOptions(hosts=("127.0.0.1",), on_event=events.append)
 
 
-async def done(result: Any) -> Any:
-    """The result of a call of either kind."""
-    return await result if isawaitable(result) else result
-
-
 @asynccontextmanager
 async def through(doors: tuple[str, ...], kind: Any, options: TapOptions, **given: Any) -> AsyncIterator[Any]:
     """A client of a library's *kind* with all *doors* open, the inner ones first."""
@@ -103,43 +97,6 @@ async def through(doors: tuple[str, ...], kind: Any, options: TapOptions, **give
     finally:
         await done(client.aclose() if hasattr(client, "aclose") else client.close())
         uninstrument()
-
-
-class Retry:
-    """A transport that tries three times, for all four clients, and then gives what it got last."""
-
-    def __init__(self, inner: Any, raises: Callable[[], BaseException] | None = None) -> None:
-        self.inner, self.raises = inner, raises
-
-    async def handle_async_request(self, request: Any) -> Any:
-        return await self._handle(request, self.inner.handle_async_request, "aclose")
-
-    def handle_request(self, request: Any) -> Any:
-        coroutine = self._handle(request, self.inner.handle_request, "close")
-        try:
-            coroutine.send(None)
-        except StopIteration as end:
-            return end.value
-        raise AssertionError
-
-    async def _handle(self, request: Any, send: Callable[[Any], Any], close: str) -> Any:
-        last: Any = None
-        for attempt in range(3):
-            try:
-                last = await done(send(request))
-            except Exception as error:
-                last = error
-            else:
-                if last.status_code < 500 or attempt == 2:
-                    return last
-                await done(getattr(last, close)())
-        raise last if self.raises is None else self.raises()
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 def default(library: ModuleType, kind: str) -> Any:
@@ -219,6 +176,21 @@ async def test_with_a_transport_that_retries(
     last = {"answered": "completed", "busy": "http_error", "refused": "failed"}[ending]
     between = "failed" if ending == "refused" else "http_error"
     assert [event.outcome for event in events] == [*[between] * (count - 1), last]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_retrying_transport_that_raises_its_own(
+    refused: bool, kind: str, library: ModuleType, origin: str, events: list[CallEvent], options: TapOptions
+) -> None:
+    """Behind the attempts, with no cause and no context: still an event for each attempt and no other."""
+    inner = TappedTransport(default(library, kind), options=options)
+    transport = TappedTransport(Retry(inner, lambda: library.NetworkError("gave up")), options=options)
+    address = f"http://127.0.0.1:{free_port()}" if refused else origin
+    async with through((), getattr(library, kind), options, transport=transport) as client:
+        with pytest.raises(library.NetworkError, match="gave up"):
+            await done(client.post(address + CHAT, json=BODY, headers={"x-key": next(keys), "x-fail": "9"}))
+
+    assert [event.outcome for event in events] == ["failed" if refused else "http_error"] * 3
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -7,7 +7,6 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from inspect import isawaitable
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,7 @@ from conftest import Logs
 
 from openrouter_tap import CallEvent, TapOptions, TappedTransport, tap_client
 from openrouter_tap.simulator import running
-from served import AUTHORITY, CHAT, App, Proxy, free_port, hypercorn, proxying
+from served import AUTHORITY, CHAT, App, Proxy, done, free_port, hypercorn, proxying
 
 pytestmark = pytest.mark.anyio
 
@@ -61,13 +60,11 @@ async def closing(client: Any) -> AsyncIterator[Any]:
     try:
         yield client
     finally:
-        result = client.aclose() if hasattr(client, "aclose") else client.close()
-        _ = await result if isawaitable(result) else result
+        await done(client.aclose() if hasattr(client, "aclose") else client.close())
 
 
 async def post(client: Any, url: str) -> Any:
-    result = client.post(url, json=BODY)
-    return await result if isawaitable(result) else result
+    return await done(client.post(url, json=BODY))
 
 
 def trusting() -> ssl.SSLContext:
@@ -167,12 +164,10 @@ async def test_limits(
     """One connection, which another reply holds: the pool's timeout is the caller's and the event's."""
     limits, timeout = library.Limits(max_connections=1), library.Timeout(5, pool=0.05)
     async with closing(tap_client(kind(limits=limits, timeout=timeout), options=options)) as client:
-        held = client.send(client.build_request("POST", origin + CHAT, json=BODY), stream=True)
-        held = await held if isawaitable(held) else held
+        held = await done(client.send(client.build_request("POST", origin + CHAT, json=BODY), stream=True))
         with pytest.raises(library.PoolTimeout):
             await post(client, origin + CHAT)
-        result = held.aclose() if hasattr(client, "aclose") else held.close()
-        _ = await result if isawaitable(result) else result
+        await done(held.aclose() if hasattr(client, "aclose") else held.close())
 
     assert [event.error and event.error.type for event in events] == ["PoolTimeout", None]
 
