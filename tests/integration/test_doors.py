@@ -36,7 +36,12 @@ pytestmark = pytest.mark.anyio
 
 BODY = {"model": "maker/model", "messages": []}
 DOORS = ("transport", "tap_client", "hooks", "instrument")
-ONE_OR_TWO = [*((door,) for door in DOORS), *itertools.combinations_with_replacement(DOORS, 2)]
+ONE_OR_ALL = [*((door,) for door in DOORS), DOORS, ("hooks", "hooks")]
+PAIRS = [
+    pytest.param(pair, marks=pytest.mark.soak)
+    for pair in itertools.combinations_with_replacement(DOORS, 2)
+    if pair not in ONE_OR_ALL
+]
 KINDS = ("Client", "AsyncClient")
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # 30 ms a client less
 keys = map(str, itertools.count())
@@ -103,7 +108,7 @@ def default(library: ModuleType, kind: str) -> Any:
     return getattr(library, "HTTPTransport" if kind == "Client" else "AsyncHTTPTransport")(verify=NO_TLS)
 
 
-@pytest.mark.parametrize("doors", [*ONE_OR_TWO, DOORS], ids="+".join)
+@pytest.mark.parametrize("doors", [*ONE_OR_ALL, *PAIRS], ids="+".join)
 async def test_one_event_for_each_attempt(
     doors: tuple[str, ...], kind: str, library: ModuleType, origin: str, events: list[CallEvent], options: TapOptions
 ) -> None:
@@ -127,7 +132,7 @@ async def test_one_event_for_each_attempt(
     assert len(events) == len(found)
 
 
-@pytest.mark.parametrize("doors", ONE_OR_TWO, ids="+".join)
+@pytest.mark.parametrize("doors", [*ONE_OR_ALL, *PAIRS], ids="+".join)
 async def test_a_reply_that_is_read_already(
     doors: tuple[str, ...], kind: str, library: ModuleType, events: list[CallEvent], options: TapOptions
 ) -> None:
