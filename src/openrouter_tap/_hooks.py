@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from openrouter_tap._observation import Observation
-from openrouter_tap._observe import Begun, begin, emitter, not_observed, observe
+from openrouter_tap._observe import STARTED, Begun, begin, emitter, not_observed, observe
 from openrouter_tap._options import Hosts, TapOptions
 
 __all__ = ["async_event_hooks", "event_hooks"]
@@ -45,7 +45,7 @@ def _is_observed(stream: Any, begun: Begun) -> bool:
     A transport may give one response for many requests: what is within can be of an earlier one.
     """
     inner = getattr(stream, "_stream", None)
-    return isinstance(stream, Observation) or (isinstance(inner, Observation) and inner.started >= begun.started)
+    return isinstance(stream, Observation) or (isinstance(inner, Observation) and inner.started >= begun[STARTED])
 
 
 def event_hooks(*, options: TapOptions | None = None) -> dict[str, list[Callable[[Any], None]]]:

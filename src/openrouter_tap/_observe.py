@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, MutableSet
-from typing import Any
+from typing import Any, Final
 
 from openrouter_tap import _bridge, _http, _observation
 from openrouter_tap._attempts import last
@@ -17,14 +17,14 @@ from openrouter_tap._json_stream import JsonStream
 from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Emit, Observation, clock, trace_ids
 from openrouter_tap._sse_stream import SseStream
 
-__all__ = ["Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
+__all__ = ["STARTED", "Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
 
 _modules = sys.modules
 _EVENT_STREAM = b"text/event-stream"
 _SWITCHING_PROTOCOLS = 101
 _DEEPEST = 16  # exceptions in a chain
-_STARTED = 2  # the place in `Begun`
-
+STARTED: Final = 2
+"""The place in `Begun`."""
 
 Begun = tuple[Context, tuple[str | None, str | None], int, bool]
 """What is taken down when a request is handed to the transport, and whether its `http` events are logged.
@@ -83,7 +83,7 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
 def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit) -> None:
     """Record a call that got no reply."""
     before = last.get()
-    if before is not None and before.ended >= begun[_STARTED] and before.request() is request:
+    if before is not None and before.ended >= begun[STARTED] and before.request() is request:
         return  # an inner tap has recorded the attempts of which a transport that retries makes an error of its own
     if _has_passed_a_tap(error, begun):
         return
@@ -107,7 +107,7 @@ def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
         seen.add(id(one))
         for frame, _ in traceback.walk_tb(one.__traceback__):
             inner = frame.f_locals.get("begun") if frame.f_globals.get("__package__") == __package__ else None
-            if inner and inner is not begun and inner[_STARTED] >= begun[_STARTED]:
+            if inner and inner is not begun and inner[STARTED] >= begun[STARTED]:
                 return True
         chain += [one.__cause__, one.__context__]
     return False
