@@ -1,7 +1,8 @@
-"""The four kinds of client, each with a stub in place of the network, and their calls, timed one by one.
+"""The four kinds of client, with a stub in place of the network or over real HTTP, and their calls, timed one by one.
 
-Replies are there at once, so all that is measured is work of Python. JSON is fetched by ``client.post``, a stream of
-events by ``client.stream`` and ``aiter_raw`` or ``iter_raw``: the leanest ways, so that nothing hides what is added.
+A stub's replies are there at once, so all that is measured is work of Python. JSON is fetched by ``client.post``, a
+stream of events by ``client.stream`` and ``aiter_raw`` or ``iter_raw``: the leanest ways, so that nothing hides what is
+added.
 """
 
 from __future__ import annotations
@@ -25,23 +26,34 @@ class ClientKind:
 
     library: ModuleType
     run: Callable[[Any], Any] | None = None
+    url: str = URL
+    """Where calls go to: without network if it is OpenRouter's."""
 
     def __str__(self) -> str:
         return f"{self.library.__name__} {'async' if self.run else 'sync'}"
 
-    def stub(self) -> Any:
-        """A transport that answers each request with its ``exchange``."""
+    def transport(self) -> Any:
+        """A stub that answers each request with its ``exchange``; the real one, where a server does."""
+        if self.url != URL:
+            return self.library.AsyncHTTPTransport() if self.run else self.library.HTTPTransport()
         return _async_stub(self.library) if self.run else _sync_stub(self.library)
 
     def client(self, transport: Any, **options: Any) -> Any:
         client = self.library.AsyncClient if self.run else self.library.Client
         return client(transport=transport, **options)
 
-    def calls(self, client: Any, stub: Any, exchanges: Sequence[Exchange], *, streamed: bool) -> list[int]:
-        """Have *exchanges* through *client* one after the other; the nanoseconds of each."""
+    def close(self, client: Any) -> None:
+        if self.run:
+            self.run(client.aclose())
+        else:
+            client.close()
+
+    def calls(self, client: Any, inner: Any, exchanges: Sequence[Exchange], *, streamed: bool) -> list[int]:
+        """Have *exchanges* through *client* and its *inner* transport one after the other; the nanoseconds of each."""
         if self.run is None:
-            return (_stream if streamed else _post)(client, stub, exchanges)
-        nanoseconds: list[int] = self.run((_async_stream if streamed else _async_post)(client, stub, exchanges))
+            return (_stream if streamed else _post)(client, inner, exchanges, self.url)
+        calls = (_async_stream if streamed else _async_post)(client, inner, exchanges, self.url)
+        nanoseconds: list[int] = self.run(calls)
         return nanoseconds
 
 
@@ -76,22 +88,22 @@ def _sync_stub(library: Any) -> Any:
     return Stub()
 
 
-async def _async_post(client: Any, stub: Any, exchanges: Sequence[Exchange]) -> list[int]:
+async def _async_post(client: Any, inner: Any, exchanges: Sequence[Exchange], url: str) -> list[int]:
     nanoseconds = []
     for exchange in exchanges:
-        stub.exchange = exchange
+        inner.exchange = exchange
         start = _clock()
-        await client.post(URL, content=exchange.request, headers=HEADERS)
+        await client.post(url, content=exchange.request, headers=HEADERS)
         nanoseconds.append(_clock() - start)
     return nanoseconds
 
 
-async def _async_stream(client: Any, stub: Any, exchanges: Sequence[Exchange]) -> list[int]:
+async def _async_stream(client: Any, inner: Any, exchanges: Sequence[Exchange], url: str) -> list[int]:
     nanoseconds = []
     for exchange in exchanges:
-        stub.exchange = exchange
+        inner.exchange = exchange
         start = _clock()
-        async with client.stream("POST", URL, content=exchange.request, headers=HEADERS) as response:
+        async with client.stream("POST", url, content=exchange.request, headers=HEADERS) as response:
             async for _ in response.aiter_raw():
                 pass
         del response  # what its end costs belongs to the call
@@ -99,22 +111,22 @@ async def _async_stream(client: Any, stub: Any, exchanges: Sequence[Exchange]) -
     return nanoseconds
 
 
-def _post(client: Any, stub: Any, exchanges: Sequence[Exchange]) -> list[int]:
+def _post(client: Any, inner: Any, exchanges: Sequence[Exchange], url: str) -> list[int]:
     nanoseconds = []
     for exchange in exchanges:
-        stub.exchange = exchange
+        inner.exchange = exchange
         start = _clock()
-        client.post(URL, content=exchange.request, headers=HEADERS)
+        client.post(url, content=exchange.request, headers=HEADERS)
         nanoseconds.append(_clock() - start)
     return nanoseconds
 
 
-def _stream(client: Any, stub: Any, exchanges: Sequence[Exchange]) -> list[int]:
+def _stream(client: Any, inner: Any, exchanges: Sequence[Exchange], url: str) -> list[int]:
     nanoseconds = []
     for exchange in exchanges:
-        stub.exchange = exchange
+        inner.exchange = exchange
         start = _clock()
-        with client.stream("POST", URL, content=exchange.request, headers=HEADERS) as response:
+        with client.stream("POST", url, content=exchange.request, headers=HEADERS) as response:
             for _ in response.iter_raw():
                 pass
         del response

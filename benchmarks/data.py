@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -30,9 +31,10 @@ URL = "https://openrouter.ai/api/v1/chat/completions"
 HEADERS = {"Authorization": f"Bearer sk-or-v1-{'0' * 64}", "Content-Type": "application/json"}
 
 _GENERATION = "gen-0000000000-AAAAAAAAAAAAAAAAAAAA"  # stands for the id that each reply gets
-_PROMPT = "prompt-00000000"
+_PROMPT = "prompt-00000000-000"  # stands for the exchange's number and the pieces of its reply
 _RAY = "0000000000000000-FRA"
 
+_asked = re.compile(rb"prompt-(\d{8})-(\d{3})")
 _numbers = itertools.count()
 
 
@@ -48,28 +50,35 @@ class Exchange:
     @classmethod
     def json(cls) -> Exchange:
         """A reply of one piece, 2 kB."""
-        return cls._fresh(_JSON_REQUEST, _JSON_HEADERS, [_JSON_REPLY])
+        return cls._numbered(next(_numbers), 0)
 
     @classmethod
     def sse(cls, contents: int) -> Exchange:
         """A stream of *contents* pieces of text, and three more: a comment, the usage and the end."""
-        pieces = [_SSE_PIECE] * (contents - 1)
-        return cls._fresh(_SSE_REQUEST, _SSE_HEADERS, [_SSE_COMMENT, *pieces, _SSE_LAST, _SSE_USAGE, _SSE_DONE])
+        return cls._numbered(next(_numbers), contents)
 
     @classmethod
-    def _fresh(cls, request: bytes, headers: list[tuple[bytes, bytes]], chunks: list[bytes]) -> Exchange:
-        number = next(_numbers)
-        generation_id = f"gen-{1764000000 + number}-{secrets.token_hex(10)}"
-        new = generation_id.encode()
-        ray = secrets.token_hex(8).encode()
+    def of(cls, request: bytes) -> Exchange:
+        """The one that *request* belongs to, for a server that has seen nothing else of it."""
+        asked = _asked.search(request)
+        assert asked
+        return cls._numbered(int(asked[1]), int(asked[2]))
+
+    @classmethod
+    def _numbered(cls, number: int, contents: int) -> Exchange:
+        digest = sha256(b"%d" % number).hexdigest()
+        generation_id = f"gen-{1764000000 + number}-{digest[:20]}"
+        new = {_GENERATION.encode(): generation_id.encode(), _RAY[:16].encode(): digest[-16:].encode()}
+        request, headers, chunks = _JSON_REQUEST, _JSON_HEADERS, [_JSON_REPLY]
+        if contents:
+            pieces = [_SSE_PIECE] * (contents - 1)
+            request, headers = _SSE_REQUEST, _SSE_HEADERS
+            chunks = [_SSE_COMMENT, *pieces, _SSE_LAST, _SSE_USAGE, _SSE_DONE]
         return cls(
             generation_id,
-            request.replace(_PROMPT.encode(), b"prompt-%08d" % number),
-            [
-                (name, value.replace(_GENERATION.encode(), new).replace(_RAY[:16].encode(), ray))
-                for name, value in headers
-            ],
-            [chunk.replace(_GENERATION.encode(), new) for chunk in chunks],
+            request.replace(_PROMPT.encode(), b"prompt-%08d-%03d" % (number, contents)),
+            [(name, _replace(value, new)) for name, value in headers],
+            [_replace(chunk, new) for chunk in chunks],
         )
 
 
@@ -136,6 +145,12 @@ def call_fields(number: int) -> dict[str, Any]:
 def event_number(fields: Mapping[str, Any]) -> int:
     """The number from which *fields* were made."""
     return int(fields["seq"] if "seq" in fields else fields["generation_id"].split("-")[1])
+
+
+def _replace(data: bytes, new: dict[bytes, bytes]) -> bytes:
+    for old, value in new.items():
+        data = data.replace(old, value)
+    return data
 
 
 def _json(value: object) -> bytes:

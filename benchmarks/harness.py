@@ -18,7 +18,7 @@ import platform
 import random
 import secrets
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,10 @@ class Block:
         return statistics.median(self.calls) / _MICRO
 
     @property
+    def p95(self) -> float:
+        return _percentile(sorted(self.calls), 95) / _MICRO
+
+    @property
     def first(self) -> float:
         """The first call, after the work of other variants: its code and data are in no cache."""
         return self.calls[0] / _MICRO
@@ -71,6 +75,10 @@ class Block:
         return self.settled / len(self.calls) / _MICRO
 
 
+def _percentile(ordered: Sequence[int], percent: float) -> int:
+    return ordered[math.ceil(len(ordered) * percent / 100) - 1]
+
+
 class Series:
     """The blocks of one variant in the order of the rounds, and figures over all their calls in microseconds."""
 
@@ -79,7 +87,7 @@ class Series:
         self._calls = sorted(call for block in self.blocks for call in block.calls)
 
     def percentile(self, percent: float) -> float:
-        return self._calls[math.ceil(len(self._calls) * percent / 100) - 1] / _MICRO
+        return _percentile(self._calls, percent) / _MICRO
 
     @property
     def mean(self) -> float:
