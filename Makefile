@@ -30,6 +30,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.quiet
 	$(BIN)/python -m benchmarks.tap
+	$(BIN)/python -m benchmarks.scale
 
 clean:
 	rm -rf .venv

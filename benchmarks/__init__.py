@@ -1,1 +1,1 @@
-"""What the project costs its callers, in place: tap, emit, disk, quiet. `make bench` runs all."""
+"""What the project costs its callers, in place: emit, disk, quiet, tap, scale. `make bench` runs all."""

@@ -9,6 +9,7 @@ quoted, with quartiles. A variant that runs twice, the control, shows how much o
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import gzip
 import importlib.metadata
@@ -18,7 +19,8 @@ import platform
 import random
 import secrets
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +37,13 @@ __all__ = [
     "interleave",
     "met",
     "must",
+    "percentile",
     "publish",
     "read_back",
     "require",
     "spared_collector",
     "table",
+    "ticks",
 ]
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -62,7 +66,7 @@ class Block:
 
     @property
     def p95(self) -> float:
-        return _percentile(sorted(self.calls), 95) / _MICRO
+        return percentile(sorted(self.calls), 95) / _MICRO
 
     @property
     def first(self) -> float:
@@ -75,7 +79,8 @@ class Block:
         return self.settled / len(self.calls) / _MICRO
 
 
-def _percentile(ordered: Sequence[int], percent: float) -> int:
+def percentile(ordered: Sequence[int], percent: float) -> int:
+    """The smallest that so many per cent of the sorted figures do not exceed."""
     return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 
@@ -87,7 +92,7 @@ class Series:
         self._calls = sorted(call for block in self.blocks for call in block.calls)
 
     def percentile(self, percent: float) -> float:
-        return _percentile(self._calls, percent) / _MICRO
+        return percentile(self._calls, percent) / _MICRO
 
     @property
     def mean(self) -> float:
@@ -142,6 +147,18 @@ def spared_collector() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+async def ticks(seconds: float) -> AsyncIterator[int]:
+    """Wake every so many *seconds*; how many nanoseconds late the loop was each time. A missed one is left out."""
+    due = time.perf_counter()
+    while True:
+        due += seconds
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        late = max(0.0, time.perf_counter() - due)
+        yield int(late * 1e9)
+        if late > seconds:
+            due += late
 
 
 class Options:

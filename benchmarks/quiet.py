@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.data import event_number, server_fields
-from benchmarks.harness import Options, Spread, met, publish, read_back, require, spared_collector, table
+from benchmarks.harness import Options, Spread, met, publish, read_back, require, spared_collector, table, ticks
 from benchmarks.loggers import Emit, Logger, nothing, ours, recipe
 
 __all__ = ["main"]
@@ -39,20 +39,15 @@ print((time.process_time() - cpu) / float(sys.argv[2]) * 100)
 
 async def _lags(emit: Emit, seconds: float) -> tuple[list[int], int]:
     """How late, in nanoseconds, each tick of a loop comes that logs a burst at each; and the number of events."""
-    lags, number = [], 0
-    due = time.perf_counter()
-    end = due + seconds
-    while due < end:
-        due += _TICK
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        late = time.perf_counter() - due
-        lags.append(int(max(0.0, late) * 1e9))
-        if late > _TICK:
-            due += late
-        for _ in range(_BURST):
+    lags: list[int] = []
+    end = time.perf_counter() + seconds
+    async for late in ticks(_TICK):
+        lags.append(late)
+        for number in range(len(lags) * _BURST - _BURST, len(lags) * _BURST):
             emit(server_fields(number))
-            number += 1
-    return lags, number
+        if time.perf_counter() >= end:
+            break
+    return lags, len(lags) * _BURST
 
 
 def _block(logger: Logger) -> list[int]:
