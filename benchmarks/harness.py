@@ -37,6 +37,7 @@ __all__ = [
     "interleave",
     "met",
     "must",
+    "must_share",
     "percentile",
     "publish",
     "read_back",
@@ -210,6 +211,13 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def must(passed: bool) -> str:
     return "PASS" if passed else "**FAIL**"
+
+
+def must_share(share: Spread, limit: float, control: Spread, rival: Spread) -> str:
+    """Whether a *share* of what a *rival* adds is small enough; no verdict where the noise is a tenth of that."""
+    if max(-control.low, control.high) > rival.median / 10:
+        return "noise"
+    return must(share.median <= limit)
 
 
 def met(aim: bool) -> str:

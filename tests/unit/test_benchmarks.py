@@ -12,7 +12,7 @@ import pytest
 from benchmarks import harness
 from benchmarks.clients import ClientKind
 from benchmarks.data import HEADERS, Exchange
-from benchmarks.harness import Block, Series, Spread, differences, interleave
+from benchmarks.harness import Block, Series, Spread, differences, interleave, must_share
 from benchmarks.server import serving
 
 
@@ -65,6 +65,17 @@ def test_what_is_added_is_the_difference_within_a_round() -> None:
     assert (added.median, added.low, added.high) == (3, 3, 3)
     assert Spread.of(differences(base, more, lambda one: one.p95)).median == 3
     assert Spread.of(differences(base, more, lambda one: one.whole)).median == 3
+
+
+def test_noise_passes_nothing() -> None:
+    """A share is judged only where the control is quiet beside the rival; one that seems to add nothing is noise."""
+    small, large = Spread(0.1, 0.1, 0.1), Spread(0.3, 0.2, 0.4)
+    quiet, loud = Spread(0, -9, 9), Spread(0, -11, 3)
+    rival, faster = Spread(100, 90, 110), Spread(-50, -60, 40)
+    assert must_share(small, 1 / 6, quiet, rival) == "PASS"
+    assert must_share(large, 1 / 6, quiet, rival) == "**FAIL**"
+    assert must_share(small, 1 / 6, loud, rival) == must_share(large, 1 / 6, loud, rival) == "noise"
+    assert must_share(small, 1 / 6, quiet, faster) == "noise"
 
 
 def test_each_round_runs_each_variant_once_and_the_first_does_not_count() -> None:
