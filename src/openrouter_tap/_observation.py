@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from openrouter_tap import _http
@@ -133,8 +134,9 @@ class Observation:
     def give_up(self, fault: Exception) -> bool:
         """*fault* is ours: it ends the observation and never the call. Returns True."""
         self.done = True
-        lost()
-        notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
+        with suppress(Exception):
+            lost()
+            notice(f"tap: {type(fault)}", f"a call could not be recorded: {fault!r}. The call itself is not affected.")
         return True
 
     def __del__(self) -> None:
@@ -151,7 +153,9 @@ class Observation:
     def _event(self, ended: int, outcome: Outcome, error: str | None) -> CallEvent | None:
         try:
             reply, sound = self.facts()
-        except Exception as fault:  # noqa: BLE001  an event with nulls is better than none
+        except Exception as fault:
+            if endpoint_of(host_and_path(self.request.url)[1]) == "other":
+                raise  # whether there is an event depends on what it says
             notice(f"facts: {type(fault)}", f"a reply could not be read: {fault!r}. What it says is null in its event.")
             reply, sound = NO_REPLY, True
         request, usage, started = self.request, reply.usage, self.started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, MutableSet
+from contextlib import suppress
 from typing import Any, Final
 
 from openrouter_tap import _bridge, _http, _observation
@@ -90,7 +91,11 @@ def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit
     call = Observation()
     call.request, call.emit, call.epoch = request, emit, _observation.epoch
     call.context, call.trace, call.started, call.debug = begun
-    call.fail(error)
+    try:
+        call.fail(error)
+    except Exception:
+        call.done = True
+        raise
 
 
 def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
@@ -115,8 +120,9 @@ def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
 
 def not_observed(fault: Exception) -> None:
     """A fault of ours: the call goes on without being watched."""
-    _bridge.lost()
-    notice(f"observe: {type(fault)}", f"a call could not be observed: {fault!r}. The call is not affected.")
+    with suppress(Exception):
+        _bridge.lost()
+        notice(f"observe: {type(fault)}", f"a call could not be observed: {fault!r}. The call is not affected.")
 
 
 def emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -25,6 +26,9 @@ class TappedTransport(TransportBase):
     Raises `TypeError` if *inner* is no transport. A call raises what it would have raised without the tap.
     """
 
+    _hosts: frozenset[str] = frozenset()  # none where a fault of ours kept them from being known
+    _is_listed: Callable[[Any], bool] = staticmethod(lambda _: False)
+
     def __init__(self, inner: Any = None, *, options: TapOptions | None = None) -> None:
         if inner is not None and not (hasattr(inner, "handle_request") or hasattr(inner, "handle_async_request")):
             raise TypeError(f"TappedTransport: {inner!r} is no transport; wrap httpx.HTTPTransport() or its like")
@@ -32,12 +36,15 @@ class TappedTransport(TransportBase):
         self._given = inner
         self._sync = self._async = inner
         self._making = threading.Lock()
-        hosts = Hosts(options.hosts)
-        self._hosts, self._is_listed = hosts.any_port, hosts.is_listed
-        self._emit = emitter(options.on_event)
         self._open: WeakSet[Observation] = WeakSet()
-        if inner is None:
-            notice_proxies()
+        try:
+            hosts = Hosts(options.hosts)
+            self._emit = emitter(options.on_event)
+            self._hosts, self._is_listed = hosts.any_port, hosts.is_listed
+            if inner is None:
+                notice_proxies()
+        except Exception as fault:  # noqa: BLE001
+            not_observed(fault)
 
     def handle_request(self, request: Any) -> Any:
         """Send *request* through the inner transport."""
@@ -111,11 +118,11 @@ class TappedTransport(TransportBase):
 
     def _leave_open(self) -> None:
         """The client closes: streams that are open then have no end to wait for."""
-        try:
-            for call in list(self._open):
+        for call in list(self._open):
+            try:
                 call.leave("abandoned")
-        except Exception as fault:  # noqa: BLE001
-            not_observed(fault)
+            except Exception as fault:  # noqa: BLE001
+                call.give_up(fault)
 
     def __enter__(self) -> Self:
         if self._given is not None:
@@ -128,13 +135,19 @@ class TappedTransport(TransportBase):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._leave_open()
+        try:
+            self._leave_open()
+        except Exception as fault:  # noqa: BLE001
+            not_observed(fault)
         if self._sync is not None:
             self._sync.__exit__(exc_type, exc_value, traceback)
 
     def close(self) -> None:
         """Close the inner transport of a sync client."""
-        self._leave_open()
+        try:
+            self._leave_open()
+        except Exception as fault:  # noqa: BLE001
+            not_observed(fault)
         if self._sync is not None:
             self._sync.close()
 
@@ -149,12 +162,18 @@ class TappedTransport(TransportBase):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._leave_open()
+        try:
+            self._leave_open()
+        except Exception as fault:  # noqa: BLE001
+            not_observed(fault)
         if self._async is not None:
             await self._async.__aexit__(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:
         """Close the inner transport of an async client."""
-        self._leave_open()
+        try:
+            self._leave_open()
+        except Exception as fault:  # noqa: BLE001
+            not_observed(fault)
         if self._async is not None:
             await self._async.aclose()
