@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -57,6 +58,8 @@ class Writer:
     def start(self) -> bool:
         """Have the thread running; False where none can be, as at the end of the interpreter."""
         if self._thread is None:
+            if sys.is_finalizing():  # a thread does not run any more, and 3.11 waits for it to begin
+                return False
             self._run_number += 1
             run = (os.getpid(), self._run_number)
             thread = threading.Thread(target=self._run, args=run, name="cipherlog-writer", daemon=True)
