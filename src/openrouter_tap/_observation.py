@@ -125,6 +125,8 @@ class Observation:
         if isinstance(error, GeneratorExit):
             self.leave("closed_early")
         else:
+            while isinstance(error, BaseExceptionGroup):  # trio's, of a cancellation while connecting
+                error = error.exceptions[0]
             self.finish("failed" if isinstance(error, Exception) else "cancelled", type(error).__name__)
 
     def leave(self, outcome: Outcome) -> None:
