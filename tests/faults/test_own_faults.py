@@ -21,7 +21,7 @@ from conftest import Logs
 from replies import COMMENT, chunk, dumps, message, stream
 
 import cipherlog_core
-from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse
+from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse, log_cost
 
 PATHS = ["_transport", "_observe", "_observation", "_json_stream", "_sse_stream", "_compat", "_options", "_http"]
 PATHS += ["_attempts", "_bridge", *(f"_parse.{found.name}" for found in pkgutil.iter_modules(_parse.__path__))]
@@ -156,6 +156,7 @@ def everything_on(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     gc.freeze()  # what pytest holds would make each collection slow
     yield
     gc.unfreeze()
+    log_cost(model="m")  # opens the log, which then tells of what was dropped: here, and in no other test
 
 
 def replaced(patch: pytest.MonkeyPatch, owner: Any, name: str, by: Callable[[Any], Any]) -> None:
