@@ -9,7 +9,7 @@ from weakref import WeakSet
 from openrouter_tap._bridge import Context, servers
 from openrouter_tap._compat import host_and_path
 
-__all__ = ["DEBUG", "log"]
+__all__ = ["DEBUG", "log", "servers"]
 
 DEBUG = 10
 """The level up to which the process's first server must log for there to be any."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from openrouter_tap import _bridge, _http, _observation
 from openrouter_tap._attempts import last
-from openrouter_tap._bridge import Context, current, notice, servers
+from openrouter_tap._bridge import Context, current, notice
 from openrouter_tap._compat import reply_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
@@ -36,7 +36,7 @@ A plain tuple: one with names costs each call 0.3 µs.
 
 def begin(request: Any) -> Begun | None:
     """Take down the beginning of a call to a tapped host; None where nothing is to be recorded of it."""
-    debug = bool(servers) and servers[0].threshold <= DEBUG
+    debug = bool(_http.servers) and _http.servers[0].threshold <= DEBUG
     if request.method != "POST" and not debug:
         return None
     context = current()

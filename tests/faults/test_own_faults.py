@@ -38,6 +38,7 @@ UNREACHED = {
     *("_compat.is_client", "_options.Hosts.taps", "_transport.TappedTransport.taps"),  # of the other doors
     *("_transport.TappedTransport.around", "_options.notice_proxies"),
     "_observation._new_epoch",  # in a forked child
+    *("_json_stream.JsonStream.elapsed", "_sse_stream.SseStream.elapsed"),  # for the hooks
     "_observation.lost",  # when something else has raised
 }
 FAULTS = (RuntimeError, MemoryError, RecursionError)
@@ -48,7 +49,9 @@ def _is_ours(module: ModuleType, name: str, value: Any) -> bool:
     if inspect.isfunction(value):
         return value.__code__.co_filename == module.__file__
     names_it = (
-        callable(value) and not isinstance(value, type) and type(value).__module__ not in ("typing", "collections.abc")
+        callable(value)
+        and not isinstance(value, type)
+        and type(value).__module__ not in ("typing", "collections.abc", "types")
     )
     return names_it and not name.startswith("__") and getattr(value, "__name__", None) != name
 

@@ -31,7 +31,7 @@ if os.environ["SUITE_TAPPED"]:
     import openrouter_tap
     from types import SimpleNamespace
 
-    from openrouter_tap import _http, _observe, _transport
+    from openrouter_tap import _http, _transport
 
     def counted(name, function):
         def count(*arguments):
@@ -42,7 +42,7 @@ if os.environ["SUITE_TAPPED"]:
     _transport.begin = counted("requests", _transport.begin)
     _transport.observe = counted("replies", _transport.observe)
     if os.environ["SUITE_TAPPED"] == "debug":  # then all methods are watched, and not POST alone
-        _observe.servers = [SimpleNamespace(threshold=0)]
+        _http.servers = [SimpleNamespace(threshold=0)]
         _http.log = counted("steps", lambda *step: None)  # a server's log would change what the suite sees of logging
     openrouter_tap.instrument(options=openrouter_tap.TapOptions(hosts=("*",)))
 

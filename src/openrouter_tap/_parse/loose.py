@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import types
@@ -14,6 +15,7 @@ from openrouter_tap._parse.wire import Reply, Usage
 
 __all__ = ["last_usage", "read_loosely"]
 
+_fields = functools.cache(msgspec.structs.fields)  # it evaluates annotations anew each time
 _DIGITS = 20  # from which on an integer is no count
 _USAGE = b'"usage"'
 
@@ -53,7 +55,7 @@ def _integer(digits: str) -> float:
 
 
 def _struct(kind: Any, value: dict[str, Any]) -> Any:
-    facts = {field.name: _fact(field.type, value.get(field.encode_name)) for field in msgspec.structs.fields(kind)}
+    facts = {field.name: _fact(field.type, value.get(field.encode_name)) for field in _fields(kind)}
     return kind(**{name: fact for name, fact in facts.items() if fact is not None})
 
 
