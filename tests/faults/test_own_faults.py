@@ -41,6 +41,7 @@ UNREACHED = {
     *("_json_stream.JsonStream.elapsed", "_sse_stream.SseStream.elapsed"),  # for the hooks
     "_observation.lost",  # when something else has raised
 }
+TYPES = ("typing", "types", "collections.abc")  # of what are names for types
 FAULTS = (RuntimeError, MemoryError, RecursionError)
 
 
