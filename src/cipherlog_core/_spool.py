@@ -154,7 +154,7 @@ class Spool:
         else:
             ring[at : self._end] = line[:-beyond]
             ring[HEADER : HEADER + beyond] = line[-beyond:]
-        words[HEAD] = end
+        words[HEAD] = self._head = end  # in one step: a signal's exception can come with any call, and not in between
         self.accepted += 1
         self._go_on_from(end)
         return True
