@@ -99,20 +99,20 @@ class SseStream(Observation, StreamBase):
         text = self._overlap + chunk
         self._overlap = b"" if chunk[-1:] == b"\n" else text[-OVERLAP:]  # no content goes over the end of a line
         if self._marks is not None:
-            return self._is_marked(self._marks, text)
+            return self._is_marked(self._marks, chunk, text)
         if has_content(text):
             self.first_content = clock()
             return True
         return chunk[-3:-2] == b"]" and self._ends(self._held)
 
-    def _is_marked(self, marks: Marks, text: bytes) -> bool:
-        """Whether the end of an endpoint's last event is in *text*; content in it is noted."""
+    def _is_marked(self, marks: Marks, chunk: bytes, text: bytes) -> bool:
+        """Whether *chunk*, the end of *text*, completes an endpoint's last event; content in it is noted."""
         if self.first_content is None and marks.content(text):
             self.first_content = clock()
-        at = 0
+        rest = chunk if self._ending else b""
         if not self._ending and (mark := marks.end(text)):
-            self._ending, at = True, mark.end()
-        if self._ending and (text.find(b"\n", at) >= 0 or text.find(b"\r", at) >= 0):
+            self._ending, rest = True, text[mark.end() :]
+        if b"\n" in rest or b"\r" in rest:
             self._over = True
             self.finish("completed")
         return self.done
