@@ -89,11 +89,12 @@ class Kept:
             cut = held - _KEEP
         at = joined.rfind(b'"usage"', 0, cut)
         if at >= 0:
-            self._usage = joined[joined.rfind(b"\n", 0, at) + 1 : cut].split(b"\n", 1)[0]
+            end = joined.find(b"\n", at, cut)
+            self._usage = joined[joined.rfind(b"\n", 0, at) + 1 : cut if end < 0 else end]
         self._head = self._head or joined[: min(cut, _HEAD)]
         self.parts[:] = [joined[cut:]]
         self.gone += cut
-        self.limit = _LIMIT if cut else 2 * held
+        self.limit = _LIMIT if cut else held + _LIMIT
         return held - cut
 
     def is_over(self, last: int = 8) -> bool:
@@ -131,8 +132,8 @@ class Kept:
             self._usage = text[start : end if end >= 0 else None]
         if reply.usage is None and (event := _event(self._usage)):
             _complete(reply, event)
-        if reply.usage is None and self.gone:  # the last event is longer than what is kept
-            reply.usage = last_usage(text)
+        if reply.usage is None and self.gone:  # the last event is longer than what is kept, and was cut
+            reply.usage = last_usage(self._usage + text)
         return reply
 
     def _inflated(self) -> list[bytes]:
