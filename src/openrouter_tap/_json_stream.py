@@ -16,7 +16,7 @@ from typing import Any
 
 from openrouter_tap._compat import StreamBase, close_iterator
 from openrouter_tap._observation import NO_REPLY, Observation
-from openrouter_tap._parse.coding import EDGE, WHOLE, edges
+from openrouter_tap._parse.coding import EDGE, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import Kept
 from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
@@ -24,6 +24,7 @@ from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
 __all__ = ["JsonStream"]
 
 _OK = 200
+_MANY = 4096  # chunks in a list
 _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
 _BINARY = ("audio/", "image/", "video/", "application/octet-stream")
 
@@ -34,7 +35,7 @@ class JsonStream(Observation, StreamBase):
     body: Any = None
     """The stream that is watched."""
     size = 0
-    _kept: bytes | list[bytes] = b""  # the first chunk by reference; a list when there are more
+    _kept: bytes | list[bytes] | Inflater = b""  # the first chunk by reference; a list when there are more
     _held = 0  # bytes in the list
     _cut = False  # whether the list is the two ends of the body
     _pull: Any = None  # __anext__ of the iterator in use
@@ -49,6 +50,9 @@ class JsonStream(Observation, StreamBase):
         kept, self._kept = self._kept, b""
         if not kept:
             return NO_REPLY, self.status != _OK
+        if isinstance(kept, Inflater):
+            self._cut, kept = kept.size > WHOLE, kept.parts
+            return read_reply(kept, cut=self._cut) or NO_REPLY, True
         if isinstance(kept, bytes):
             try:
                 return decode_reply(kept), True
@@ -72,13 +76,23 @@ class JsonStream(Observation, StreamBase):
             self._keep_parts(chunk)
 
     def _keep_parts(self, chunk: bytes) -> None:
+        if isinstance(self._kept, Inflater):
+            self._kept.feed(chunk)
+            return
         if not isinstance(self._kept, list):
             self._held = len(self._kept)
-            self._kept = [self._kept]
+            self._kept = [self._kept] if self._kept else []
         self._kept.append(chunk)
         self._held += len(chunk)
         if self._held > WHOLE:
+            if not self._cut and is_deflated(b"".join(self._kept[:2])):
+                parts, self._kept = self._kept, Inflater()
+                for part in parts:
+                    self._kept.feed(part)
+                return
             self._kept, self._held, self._cut = edges(self._kept), 2 * EDGE, True
+        elif len(self._kept) > _MANY:
+            self._kept = [b"".join(self._kept)]
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -128,7 +142,7 @@ class JsonStream(Observation, StreamBase):
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
             raise
-        if self._kept:
+        if self._kept or len(chunk) > WHOLE:
             try:
                 self._keep(chunk)
             except Exception as fault:  # noqa: BLE001

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 
-__all__ = ["EDGE", "WHOLE", "edges", "inflate", "is_deflated"]
+__all__ = ["EDGE", "WHOLE", "Inflater", "edges", "inflate", "is_deflated"]
 
 WHOLE = 1 << 20
 """Bytes up to which a JSON body is kept whole."""
@@ -14,13 +14,14 @@ EDGE = 1 << 16
 
 _STEP = 1 << 16
 _MOST = 32 << 20  # bytes of output
-_LONGEST = 0.05  # seconds
+_LONGEST = 0.04  # seconds of CPU
 
 
 def edges(parts: list[bytes]) -> list[bytes]:
-    """The two ends of what *parts* make together."""
-    joined = b"".join(parts)
-    return [joined[:EDGE], joined[-EDGE:]]
+    """The two ends of what *parts*, of more than `WHOLE` bytes, make together."""
+    if len(parts) > 1:
+        parts = [b"".join(parts)]
+    return [parts[0][:EDGE], parts[0][-EDGE:]]
 
 
 def is_deflated(body: bytes) -> bool:
@@ -28,27 +29,51 @@ def is_deflated(body: bytes) -> bool:
     return body[:2] == b"\x1f\x8b" or body[:1] == b"\x78"
 
 
-def inflate(body: bytes, *, raw: bool = False) -> tuple[list[bytes], int] | None:
-    """The parts and the length of what gzip or zlib *body* holds; None where that is out of bounds or broken.
+class Inflater:
+    """What a gzip or zlib body holds, undone as it comes; of more than `WHOLE` bytes the two ends.
 
-    *raw*: it is deflated without the frame of either. More than `WHOLE` bytes are cut to their two ends. A stream that
-    is not finished gives what is there.
+    *raw*: it is deflated without the frame of either. A body that is not finished gives what is there.
     """
-    stream = zlib.decompressobj(-15 if raw else 47)
-    parts: list[bytes] = []
-    size = held = 0
-    deadline = time.monotonic() + _LONGEST
-    try:
-        while body and not stream.eof:
-            part = stream.decompress(body, _STEP)
-            body = stream.unconsumed_tail
-            parts.append(part)
-            size += len(part)
-            held += len(part)
-            if held > WHOLE:
-                parts, held = edges(parts), 2 * EDGE
-                if size > _MOST or time.monotonic() > deadline:
-                    return None
-    except zlib.error:
-        return None
-    return parts, size
+
+    __slots__ = ("_held", "_left", "_stream", "is_sound", "parts", "size")
+
+    def __init__(self, *, raw: bool = False) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        """Bytes that came out, kept or not."""
+        self.is_sound = True
+        """False where the body is broken or out of bounds; then nothing is kept."""
+        self._held = 0
+        self._left = _LONGEST
+        self._stream = zlib.decompressobj(-15 if raw else 47)
+
+    def feed(self, body: bytes) -> None:
+        """Undo the next bytes of the body."""
+        if not self.is_sound:
+            return
+        begin = time.thread_time()
+        try:
+            for at in range(0, len(body), _STEP):  # in pieces: zlib copies what it has not read with each step
+                self._undo(body[at : at + _STEP], begin + self._left)
+        except (zlib.error, OverflowError):
+            self.is_sound, self.parts = False, []
+        self._left -= time.thread_time() - begin
+
+    def _undo(self, piece: bytes, deadline: float) -> None:
+        while piece and not self._stream.eof:
+            part = self._stream.decompress(piece, _STEP)
+            piece = self._stream.unconsumed_tail
+            self.parts.append(part)
+            self.size += len(part)
+            self._held += len(part)
+            if self._held > WHOLE:
+                self.parts, self._held = edges(self.parts), 2 * EDGE
+            if self.size > _MOST or time.thread_time() > deadline:
+                raise OverflowError("a bomb, or too long to be worth its time")
+
+
+def inflate(body: bytes, *, raw: bool = False) -> tuple[list[bytes], int] | None:
+    """The parts and the length of what *body* holds, as `Inflater` gives them; None where it is not sound."""
+    inflater = Inflater(raw=raw)
+    inflater.feed(body)
+    return (inflater.parts, inflater.size) if inflater.is_sound else None
