@@ -17,6 +17,7 @@ OVERLAP = 64
 _LIMIT = 1 << 17  # bytes of a stream that are held before old events are let go
 _KEEP = 1 << 15  # bytes that are held then
 _HEAD = 1 << 14  # bytes of the beginning that are held for the ids
+_MANY = 4096  # chunks that are joined at once
 _FEW = 4  # chunks that usually hold them
 _EVENTS = 8  # the last events hold it all: error, finish reason, usage
 
@@ -83,7 +84,7 @@ class Kept:
 
     def trim(self, held: int) -> int:
         """Let old events go; how many of the *held* bytes are left. A line that is not finished stays."""
-        joined = b"".join(self.parts)
+        joined = self._joined()
         cut = joined.rfind(b"\n", 0, held - _KEEP) + 1
         if not cut and held > WHOLE:
             cut = held - _KEEP
@@ -112,6 +113,8 @@ class Kept:
     def facts(self) -> Reply:
         """What the events say, the last one that says it."""
         parts = self.parts
+        if len(parts) > _MANY:
+            parts[:] = [self._joined()]
         reply = _read_usual_end(b"".join(parts[-_FEW:]))
         if reply is None:
             if is_deflated(b"".join(parts)):
@@ -135,6 +138,12 @@ class Kept:
         if reply.usage is None and self.gone:  # the last event is longer than what is kept, and was cut
             reply.usage = last_usage(self._usage + text)
         return reply
+
+    def _joined(self) -> bytes:
+        parts = self.parts
+        if len(parts) > _MANY:  # `join` takes 80 bytes for each part while it works
+            parts = [b"".join(parts[at : at + _MANY]) for at in range(0, len(parts), _MANY)]
+        return b"".join(parts)
 
     def _inflated(self) -> list[bytes]:
         inflated = None if self.gone else inflate(b"".join(self.parts))
