@@ -14,20 +14,28 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from openrouter_tap.simulator._catalogue import MODELS
-from openrouter_tap.simulator._replies import Answer, answer, error_body
+from openrouter_tap.simulator._chat import CHAT
+from openrouter_tap.simulator._dialect import Dialect
+from openrouter_tap.simulator._messages import MESSAGES
+from openrouter_tap.simulator._replies import Answer, answer, prompt_of
+from openrouter_tap.simulator._responses import RESPONSES
 
 __all__ = ["create_app"]
 
 _PADDING = b"\n         \n"
 _COMMENT = b": OPENROUTER PROCESSING\n\n"
 _STALL = 60.0  # seconds of silence
+_DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES}
 
 
 def create_app(*, delay: float = 0.0) -> Starlette:
     """The look-alike as an ASGI app. *delay*: seconds between two network chunks of a reply."""
-    return Starlette(
-        routes=[Route("/api/v1/chat/completions", _Chat(delay), methods=["POST"]), Route("/api/v1/models", _models)]
-    )
+    seen: set[tuple[str, str]] = set()
+    routes = [
+        Route(f"/api/v1/{path}", _Endpoint(dialect, delay, seen), methods=["POST"])
+        for path, dialect in _DIALECTS.items()
+    ]
+    return Starlette(routes=[*routes, Route("/api/v1/models", _models)])
 
 
 async def _models(_request: Request) -> Response:
@@ -38,41 +46,42 @@ async def _models(_request: Request) -> Response:
     return JSONResponse({"data": entries})
 
 
-class _Chat:
-    """``POST /chat/completions``."""
+class _Endpoint:
+    """``POST`` to an endpoint; *seen* are the prompts that are cached, shared by all."""
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, dialect: Dialect, delay: float, seen: set[tuple[str, str]]) -> None:
+        self._dialect = dialect
         self._delay = delay
-        self._seen: set[tuple[str, str]] = set()
+        self._seen = seen
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        if "authorization" not in request.headers:
-            return _error(401, "Missing Authentication header")
+        if "authorization" not in request.headers and "x-api-key" not in request.headers:
+            return self._error(401, "Missing Authentication header")
         try:
             asked = json.loads(await request.body())
             slug = asked["model"]
         except (ValueError, KeyError, TypeError):
-            return _error(400, "Invalid request body")
+            return self._error(400, "Invalid request body")
         model = MODELS.get(slug)
         if model is None:
-            return _error(400, f"{slug} is not a valid model ID")
-        if refusal := _refusal(model.fails):
+            return self._error(400, f"{slug} is not a valid model ID")
+        if refusal := self._refusal(model.fails):
             return refusal
-        prompt = slug, json.dumps(asked.get("messages"))
+        prompt = slug, prompt_of(asked)
         result = answer(asked, model, is_cached=prompt in self._seen)
         self._seen.add(prompt)
         if asked.get("stream"):
-            return self._stream(_events(result), result)
+            return self._stream(self._events(result), result)
         return self._json(result, gzip="gzip" in request.headers.get("accept-encoding", ""))
 
     def _json(self, result: Answer, *, gzip: bool) -> Response:
-        body: dict[str, Any] = result.message()
+        body = self._dialect.body(result)
         if result.model.fails == "midstream-error":
-            body = error_body(502, "Provider disconnected", error_type="provider_unavailable")
+            body = self._dialect.failed(result, self._disconnected())
         text = json.dumps(body, separators=(",", ":")).encode()
         if result.model.fails == "cut-off":
             text = text[: len(text) // 2]
@@ -96,21 +105,37 @@ class _Chat:
         if cut:
             raise ConnectionAbortedError("the reply ends in its middle, as asked")
 
+    def _events(self, result: Answer) -> list[bytes]:
+        """The network chunks of a stream: some hold several events, the last one why it ended, its cost and its end."""
+        events, fails = self._dialect.events(result), result.model.fails
+        if fails in ("cut-off", "stalled"):
+            return [_COMMENT, *events[: len(events) // 2]]
+        if fails == "midstream-error":
+            return [_COMMENT, *events[: len(events) // 2], self._dialect.broken(result, self._disconnected())]
+        head, end = events[:-3], b"".join(events[-3:])
+        return [_COMMENT * 2, _COMMENT, *head[:2], b"".join(head[2:4]), *head[4:], end]
 
-def _events(result: Answer) -> list[bytes]:
-    """The network chunks of a stream: some hold several events, the last one finish, usage and ``[DONE]``."""
-    lines = [b"data: %b\n\n" % json.dumps(chunk, separators=(",", ":")).encode() for chunk in result.chunks()]
-    fails = result.model.fails
-    if fails in ("cut-off", "stalled"):
-        return [_COMMENT, *lines[: len(lines) // 2]]
-    if fails == "midstream-error":
-        broken: dict[str, Any] = result.envelope(
-            "chat.completion.chunk", {"delta": {"content": ""}, "finish_reason": "error"}
-        )
-        broken |= error_body(502, "Provider disconnected", error_type="provider_unavailable")
-        return [_COMMENT, *lines[: len(lines) // 2], b"data: %b\n\n" % json.dumps(broken).encode()]
-    head, end = lines[:-2], b"".join(lines[-2:]) + b"data: [DONE]\n\n"
-    return [_COMMENT * 2, _COMMENT, *head[:2], b"".join(head[2:4]), *head[4:], end]
+    def _disconnected(self) -> dict[str, Any]:
+        return self._dialect.error(502, "Provider disconnected", error_type="provider_unavailable")
+
+    def _refusal(self, fails: str | None) -> Response | None:
+        """The answer of a scenario that ends before the generation."""
+        match fails:
+            case "rate-limited":
+                error_type, message = "rate_limit_exceeded", "Provider returned error"
+                return self._error(429, message, provider_name="OpenAI", error_type=error_type)
+            case "no-credits":
+                return self._error(402, "This request requires more credits", error_type="payment_required")
+            case "overloaded":
+                message = "No provider is available"
+                return self._error(503, message, retry_after="2", error_type="provider_overloaded")
+            case "not-json":
+                return HTMLResponse("<html><body>Sign in to the network first</body></html>")
+        return None
+
+    def _error(self, status: int, message: str, *, retry_after: str | None = None, **metadata: Any) -> Response:
+        headers = {"Retry-After": retry_after} if retry_after else {}
+        return JSONResponse(self._dialect.error(status, message, **metadata), status, headers)
 
 
 async def _gzipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -130,22 +155,3 @@ def _headers(result: Answer) -> dict[str, str]:
         "Access-Control-Expose-Headers": "X-Generation-Id,cf-ray,X-Provider-Name,request-id",
         "X-Content-Type-Options": "nosniff",
     }
-
-
-def _refusal(fails: str | None) -> Response | None:
-    """The answer of a scenario that ends before the generation."""
-    match fails:
-        case "rate-limited":
-            return _error(429, "Provider returned error", provider_name="OpenAI", error_type="rate_limit_exceeded")
-        case "no-credits":
-            return _error(402, "This request requires more credits", error_type="payment_required")
-        case "overloaded":
-            return _error(503, "No provider is available", retry_after="2", error_type="provider_overloaded")
-        case "not-json":
-            return HTMLResponse("<html><body>Sign in to the network first</body></html>")
-    return None
-
-
-def _error(status: int, message: str, *, retry_after: str | None = None, **metadata: Any) -> Response:
-    headers = {"Retry-After": retry_after} if retry_after else {}
-    return JSONResponse(error_body(status, message, **metadata), status, headers)

@@ -11,7 +11,7 @@ from typing import Any
 
 from openrouter_tap.simulator._catalogue import Model
 
-__all__ = ["Answer", "answer", "error_body"]
+__all__ = ["Answer", "answer", "prompt_of"]
 
 _TEXT = "the ring holds what the wire said and the line tells what the call cost in tokens and in time"
 _WORDS = _TEXT.split()
@@ -31,53 +31,22 @@ class Answer:
     usage: dict[str, Any]
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def envelope(self, kind: str, choice: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """A reply or chunk of one choice."""
-        return {
-            "id": self.id,
-            "provider": self.model.provider,
-            "model": self.model.served_as,
-            "object": kind,
-            "created": self.created,
-            "choices": [{"index": 0, "logprobs": None, **choice}],
-            **more,
-        }
 
-    def message(self) -> dict[str, Any]:
-        """The reply as one JSON object."""
-        message: dict[str, Any] = {"role": "assistant", "content": " ".join(self.words) or None, "refusal": None}
-        if self.reasoning:
-            message["reasoning"] = " ".join(self.reasoning)
-        if self.tool_calls:
-            message["tool_calls"] = self.tool_calls
-        choice = {"finish_reason": self.finish_reason, "native_finish_reason": self.finish_reason, "message": message}
-        return self.envelope("chat.completion", choice, usage=self.usage)
-
-    def chunks(self) -> list[dict[str, Any]]:
-        """The reply as events: role, reasoning, tool calls, words, finish, usage."""
-        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-        deltas += [{"role": "assistant", "content": "", "reasoning": f"{word} "} for word in self.reasoning]
-        deltas += [{"role": "assistant", "content": None, "tool_calls": [call]} for call in self.tool_calls]
-        deltas += [{"role": "assistant", "content": f"{word} "} for word in self.words]
-        events = [self._chunk(delta, None) for delta in deltas]
-        last = {"role": "assistant", "content": ""}
-        return [*events, self._chunk(last, self.finish_reason), {**self._chunk(last, None), "usage": self.usage}]
-
-    def _chunk(self, delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
-        choice = {"delta": delta, "finish_reason": finish_reason, "native_finish_reason": finish_reason}
-        return self.envelope("chat.completion.chunk", choice)
+def prompt_of(request: dict[str, Any]) -> str:
+    """What the model is asked, on any endpoint."""
+    return json.dumps(request.get("messages") or request.get("input") or [])
 
 
 def answer(request: dict[str, Any], model: Model, *, is_cached: bool) -> Answer:
     """The generation for *request*; *is_cached* when the same messages were sent before."""
     seed = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
     tools = request.get("tools") or []
-    most = request.get("max_tokens") or len(_WORDS)
+    most = request.get("max_tokens") or request.get("max_output_tokens") or 4 + len(_WORDS)
     count = 0 if tools else 4 + seed[0] % len(_WORDS)
     words = [_WORDS[(seed[1] + place) % len(_WORDS)] for place in range(min(count, most))]
     reasoning = [_WORDS[(seed[2] + place) % len(_WORDS)] for place in range(6)] if model.reasons else []
     calls = [_tool_call(place, tool, seed) for place, tool in enumerate(tools[:1])]
-    prompt = max(1, len(json.dumps(request.get("messages", []))) // 4)
+    prompt = max(1, len(prompt_of(request)) // 4)
     completion = len(words) + len(reasoning) + 12 * len(calls)
     return Answer(
         id=_generation_id(seed),
@@ -90,18 +59,12 @@ def answer(request: dict[str, Any], model: Model, *, is_cached: bool) -> Answer:
     )
 
 
-def error_body(code: int, message: str, **metadata: Any) -> dict[str, Any]:
-    """OpenRouter's error envelope."""
-    error: dict[str, Any] = {"code": code, "message": message}
-    return {"error": {**error, "metadata": metadata} if metadata else error}
-
-
 def _generation_id(seed: bytes) -> str:
     return f"gen-{int(time.time())}-{hashlib.sha256(seed + time.time_ns().to_bytes(8)).hexdigest()[:20]}"
 
 
 def _tool_call(index: int, tool: dict[str, Any], seed: bytes) -> dict[str, Any]:
-    function = {"name": tool.get("function", {}).get("name", "tool"), "arguments": "{}"}
+    function = {"name": tool.get("function", tool).get("name", "tool"), "arguments": "{}"}
     return {"index": index, "id": f"call_{seed.hex()[:24]}", "type": "function", "function": function}
 
 
