@@ -51,8 +51,9 @@ class JsonStream(Observation, StreamBase):
         if not kept:
             return NO_REPLY, self.status != _OK
         if isinstance(kept, Inflater):
+            if not kept.is_sound:
+                return NO_REPLY, True
             self._cut, kept = kept.size > WHOLE, kept.parts
-            return read_reply(kept, cut=self._cut) or NO_REPLY, True
         if isinstance(kept, bytes):
             try:
                 return decode_reply(kept), True

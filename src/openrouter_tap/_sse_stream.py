@@ -73,7 +73,7 @@ class SseStream(Observation, StreamBase):
         if self._over or has_ended or kept.is_over(_LAST):
             return reply, True
         coding = self._header(b"content-encoding") or ""
-        other = None if reply.id else read_reply(kept.parts, cut=bool(kept.gone), coding=coding)
+        other = None if reply.id else read_reply(kept.ends, cut=bool(kept.gone), coding=coding)
         if other is None:
             return reply, False
         self.streamed = other.id is None  # JSON under the name of a stream, else a coding that is not undone

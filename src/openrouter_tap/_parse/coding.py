@@ -12,6 +12,7 @@ WHOLE = 1 << 20
 EDGE = 1 << 16
 """Bytes that are kept of each end of a longer one."""
 
+_MAGIC = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _STEP = 1 << 16
 _MOST = 32 << 20  # bytes of output
 _LONGEST = 0.04  # seconds of CPU
@@ -26,7 +27,7 @@ def edges(parts: list[bytes]) -> list[bytes]:
 
 def is_deflated(body: bytes) -> bool:
     """Whether *body* begins as gzip or zlib data do, and JSON and SSE never. The header is no proof either way."""
-    return body[:2] == b"\x1f\x8b" or body[:1] == b"\x78"
+    return body[:2] in _MAGIC
 
 
 class Inflater:

@@ -9,6 +9,7 @@ from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
 __all__ = ["read_reply"]
 
 
+_PADDING = b" \t\r\n\xef\xbb\xbf"  # and a BOM
 _CLEAR = ("", "identity", "gzip", "x-gzip")
 
 
@@ -39,8 +40,13 @@ def _read(whole: bytes, *, cut: bool, raw: bool) -> Reply | None:
         return read_loosely(whole)
 
 
-def _read_ends(head: bytes, tail: bytes) -> Reply:
-    """The facts before ``choices`` and those from ``usage`` on, where OpenRouter puts all that are read here."""
+def _read_ends(head: bytes, tail: bytes) -> Reply | None:
+    """The facts before ``choices`` and those from ``usage`` on, where OpenRouter puts all that are read here.
+
+    None where the ends are not those of an object.
+    """
+    if not head.lstrip(_PADDING).startswith(b"{") or not tail.rstrip(_PADDING).endswith(b"}"):
+        return None
     reply = Reply()
     until = head.find(b'"choices"')
     if until > 0 and (start := read_loosely(head[:until].rstrip(b", \t\r\n") + b"}")):

@@ -98,6 +98,11 @@ class Kept:
         self.limit = _LIMIT if cut else held + _LIMIT
         return held - cut
 
+    @property
+    def ends(self) -> list[bytes]:
+        """All of it, or its two ends."""
+        return [self._head, *self.parts]
+
     def is_over(self, last: int = 8) -> bool:
         """Whether the event ``[DONE]`` stands in the *last* chunks: as a line of its own, which no content can be."""
         parts = self.parts
