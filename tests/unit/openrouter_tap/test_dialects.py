@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 from typing import Any
 
 import pytest
@@ -319,3 +321,37 @@ def test_counts_are_not_mixed(logs: Logs) -> None:
     assert of_json({"id": ID, "usage": RESPONSE_USAGE}, URL).tokens == TOKENS
     assert of_json({"id": ID, "usage": MESSAGE_USAGE}, RESPONSES).tokens == TOKENS
     assert logs.read() == []
+
+
+LONG = "word " * 400_000
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (dumps(response(LONG)), "completed"),
+        (dumps(response(LONG))[:-9], "failed"),
+        (gzip.compress(dumps(response(LONG))), "completed"),
+        (gzip.compress(dumps(response(LONG))[:-9]), "failed"),
+        (b"xy" * (1 << 20), "failed"),
+        (b"<html>" + bytes(2 << 20), "failed"),
+    ],
+    ids=["whole", "cut", "gzipped", "cut and gzipped", "noise", "HTML"],
+)
+@pytest.mark.parametrize("kind", [JsonStream, SseStream])
+def test_a_long_body_that_is_broken_has_failed(kind: Any, body: bytes, outcome: str) -> None:
+    """Though only its ends are kept, as a short one has, under either name."""
+    chunks = [body[at : at + 65_536] for at in range(0, len(body), 65_536)]
+    event, _ = observed(kind, chunks, RESPONSES)
+
+    assert event.outcome == outcome
+    assert (event.cost == COST) == (outcome == "completed")
+
+
+def test_a_long_compressed_stream_has_not_failed() -> None:
+    """It is not followed: nothing is known, and nothing said to be broken."""
+    noise = random.Random(1).randbytes(600_000).hex()
+    body = gzip.compress(b"".join([*response_stream()[:4], response_delta(noise), *response_stream()[-2:]]))
+    event = of_responses([body[at : at + 16_384] for at in range(0, len(body), 16_384)], content_encoding="gzip")
+
+    assert (event.outcome, event.cost) == ("completed", Cost())
