@@ -50,15 +50,15 @@ class JsonStream(Observation, StreamBase):
         kept, self._kept = self._kept, b""
         if not kept:
             return NO_REPLY, self.status != _OK
-        if isinstance(kept, Inflater):
-            if not kept.is_sound:
-                return NO_REPLY, True
-            self._cut, kept = kept.size > WHOLE, kept.parts
         if isinstance(kept, bytes):
             try:
                 return decode_reply(kept), True
             except UNREADABLE:
                 pass
+        elif isinstance(kept, Inflater):
+            if not kept.is_sound:
+                return NO_REPLY, True
+            self._cut, kept = kept.size > WHOLE, kept.parts
         reply = read_reply(kept, cut=self._cut, coding=self._header(b"content-encoding") or "")
         if reply is not None:
             return reply, True
