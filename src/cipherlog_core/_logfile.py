@@ -137,6 +137,7 @@ class LogFile:
         tail, data = ring.batch()
         if not data:
             return 0
+        self._end_line()  # of another program, or one that a loss of power cut
         self._rotate_if_due(ledger, len(data))
         ledger.open_entry(Entry(self._inode, self._size, tail, len(data), self._boot, ring.name))
         self._write(data)

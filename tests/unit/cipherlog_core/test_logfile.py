@@ -229,3 +229,19 @@ def test_segments_are_found_by_their_whole_name(tmp_path: Path) -> None:
 
     expected = [names[0], names[2], names[1], names[3]]
     assert [os.path.basename(path) for path in segments(str(tmp_path), "llm.jsonl")] == expected
+
+
+@pytest.mark.parametrize("name", ["app.jsonl", "app.log"])
+@pytest.mark.parametrize("alive", [False, True])
+def test_an_unfinished_line_takes_no_record_with_it(alive: bool, name: str, tmp_path: Path, ring: Ring) -> None:
+    """A tail that a loss of power cut, or another program wrote: what comes next stands on lines of its own."""
+    log = LogFile(Folders.of(str(tmp_path)), name)
+    if alive:
+        log.move(ring)
+        fill(ring, BATCH)
+    with open(log.path, "ab") as file:
+        file.write(b"half a li")
+    log.move(ring)
+    log.close()
+
+    assert content(log) == BATCH * alive + b"half a li\n" + BATCH
