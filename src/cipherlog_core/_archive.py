@@ -18,7 +18,7 @@ from typing import NamedTuple
 from cipherlog_core._filesystem import open_regular, try_lock
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import Segment, closed_segments, is_segment
-from cipherlog_core._settings import Settings, notice
+from cipherlog_core._settings import Settings, notice, shown
 
 __all__ = ["Archiver", "compress"]
 
@@ -48,22 +48,28 @@ class Archiver:
         """Begin anew in a forked child, where the thread does not exist."""
         self._thread: threading.Thread | None = None
         self._run_number = 0
-        self._closed: deque[tuple[str, str]] = deque()
+        self._news: deque[tuple[str, str | None]] = deque()
         self._bell = threading.Lock()  # as that of the writer
         self._bell.acquire()
         self._look_at = 0.0
 
     def note_closed(self, name: str, path: str) -> None:
         """The log *name* has a new segment. Neither waits nor raises."""
-        self._closed.append((name, path))
+        self._news.append((name, path))
         self._look_at = 0.0
+
+    def note_opened(self, name: str, folder: str) -> None:
+        """This process writes the log *name* from now on: there may be more segments than are kept."""
+        if next(closed_segments(folder, name), None):
+            self._news.append((name, None))
+            self._look_at = 0.0
 
     def look(self) -> None:
         """Have the thread do what there is to do; called by the writer in each of its rounds."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK
-            if self._closed or any(_due(log) for log in self._logs()):
+            if self._news or any(_due(log) for log in self._logs()):
                 self._begin()
 
     def stop(self, timeout: float) -> None:
@@ -96,42 +102,47 @@ class Archiver:
             try:
                 self._work(is_current)
             except Exception as error:  # noqa: BLE001  the thread must outlive whatever happens
-                notice.from_sink(f"archiver: {type(error)}", f"the archiver thread met {error!r} and goes on.")
+                notice.from_sink(f"archiver: {type(error)}", f"the archiver thread met {shown(error)} and goes on.")
             self._bell.acquire()
 
     def _work(self, is_wanted: Callable[[], bool]) -> None:
         logs = self._logs()
-        while self._closed:
-            name, path = self._closed.popleft()
+        while self._news:
+            name, path = self._news.popleft()
             for log in logs:
                 if log.name == name:
-                    _tell(log, path)
-                    _prune(log)
+                    if path is not None:
+                        _tell(log, path)
+                    self._prune(log)
                     _clear(log)
         for log in logs:
-            for segment in _due(log):
+            for segment in self._told(_due(log)):
                 if not is_wanted():
                     return
-                with _sole(log) as is_ours:
+                with _sole(log) as is_ours, suppress(FileNotFoundError):  # another process has pruned it
                     if is_ours:
                         compress(log.folders, segment, is_wanted)
+
+    def _prune(self, log: Log) -> None:
+        """Delete the oldest segments beyond the number that is kept, but none that is still to be told."""
+        found = list(closed_segments(log.folders.logs, log.name))
+        kept = sorted({segment.number for segment in found})[-log.settings.backups :]
+        for segment in self._told(found):
+            if log.settings.backups and segment.number < kept[0]:
+                _unlink(segment.path)
+
+    def _told(self, found: list[Segment]) -> list[Segment]:
+        """Those of what was *found* whose closing by this process is told already."""
+        untold = {path for _, path in list(self._news)}
+        return [segment for segment in found if segment.path.removesuffix(".gz") not in untold]
 
 
 def _tell(log: Log, path: str) -> None:
     if log.settings.on_segment_closed is not None:
         try:
             log.settings.on_segment_closed(path)
-        except Exception as error:  # noqa: BLE001  a caller's own function
-            notice("on_segment_closed", f"Settings.on_segment_closed raised {error!r} for {path}.")
-
-
-def _prune(log: Log) -> None:
-    """Delete the oldest segments beyond the number that is kept."""
-    found = list(closed_segments(log.folders.logs, log.name))
-    kept = sorted({segment.number for segment in found})[-log.settings.backups :]
-    for segment in found:
-        if log.settings.backups and segment.number < kept[0]:
-            _unlink(segment.path)
+        except BaseException as error:  # noqa: BLE001  a caller's own function, and sys.exit() in it ends no thread
+            notice("on_segment_closed", f"Settings.on_segment_closed raised {shown(error)} for {path}.")
 
 
 def _clear(log: Log) -> None:

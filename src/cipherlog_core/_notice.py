@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
-__all__ = ["Notices"]
+__all__ = ["Notices", "shown"]
+
+_LONGEST = 1000  # characters of a message
 
 
 class Notices:
@@ -22,7 +24,7 @@ class Notices:
         """Log *message* unless this *kind* was told before. Call it while no lock of ours is held."""
         if self._first(kind):
             try:
-                self.logger.warning("%s", message)
+                self.logger.warning("%s", message[:_LONGEST])
             except Exception:  # noqa: BLE001  a host's own handler or filter may raise anything
                 self._to_stderr(message)
 
@@ -42,3 +44,11 @@ class Notices:
             sys.stderr.write(f"{self.logger.name}: {message}\n")
         except Exception:  # noqa: BLE001  stderr may be closed, None or a broken pipe
             return
+
+
+def shown(value: object) -> str:
+    """The `repr` of a *value*, whatever it is; never raises."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  a caller's __repr__ may raise anything, and so does a number of 5,000 digits
+        return f"<{type(value).__name__}>"

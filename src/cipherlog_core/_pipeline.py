@@ -167,6 +167,7 @@ class Pipeline:
             console = self._consoles.setdefault(settings.console, Console(settings.console))
             log.on_batch = console.put
         spool.attach(ring, log, settings.queue_block_ms / 1000)
+        self._archiver.note_opened(spool.name, folders.logs)
         self._register_exit()
         spool.synchronous = self._exiting or not self._writer.start()
         return trouble

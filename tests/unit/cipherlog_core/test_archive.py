@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import signal
@@ -230,10 +231,61 @@ def test_the_whole_of_it(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cipherlog-archiver" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_function_that_raises_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """``on_segment_closed`` is the caller's: what it raises stops nothing."""
-    closed = segment(tmp_path, 1)
-    archived(tmp_path, Settings(on_segment_closed=lambda path: 1 / 0), closed)
+class Odd(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError
 
-    assert "ZeroDivisionError" in caplog.text
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError, Odd])
+def test_a_function_that_raises_is_told(
+    error: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``on_segment_closed`` is the caller's: what it raises stops nothing."""
+    monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
+
+    def fail(path: str) -> None:
+        raise error
+
+    closed = segment(tmp_path, 1)
+    archived(tmp_path, Settings(on_segment_closed=fail), closed)
+
+    assert error.__name__ in caplog.text
     assert names(tmp_path) == ["000001.jsonl.gz"]
+
+
+def test_a_segment_is_told_before_it_is_deleted_or_compressed(tmp_path: Path) -> None:
+    """However many wait for a function that is slow."""
+    every = [segment(tmp_path, number) for number in range(1, 10)]
+    told = []
+    settings = Settings(on_segment_closed=lambda path: told.append((path, os.path.exists(path))), backups=2)
+    archived(tmp_path, settings, *every)
+
+    assert told == [(one.path, True) for one in every]
+    assert names(tmp_path) == ["000008.jsonl.gz", "000009.jsonl.gz"]
+
+
+def test_a_segment_that_another_process_deletes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is left out, in silence, and the round goes on."""
+    first, _ = segment(tmp_path, 1), segment(tmp_path, 2)
+    due = _archive._due
+
+    def due_then_deleted(log: Log) -> list[Segment]:
+        found = due(log)
+        os.unlink(first.path)
+        return found
+
+    monkeypatch.setattr(_archive, "_due", due_then_deleted)
+    archived(tmp_path, Settings())
+
+    assert names(tmp_path) == ["000002.jsonl.gz"]
+
+
+def test_what_is_left_over_is_cleared_up_at_the_first_open(logs: Logs) -> None:
+    """Segments of processes that ended too early, beyond the number that is kept, without a rotation of one's own."""
+    logs.folder.mkdir()
+    for number in range(1, 10):
+        segment(logs.folder, number)
+    cipherlog_core.start("app", settings=Settings(dir=str(logs.folder), backups=3))
+    wait_for(lambda: names(logs.folder) == ["000007.jsonl.gz", "000008.jsonl.gz", "000009.jsonl.gz"])
