@@ -40,7 +40,7 @@ CORE = {
     "_pipeline": "_archive _console _filesystem _folders _lines _logfile _record _recover _ring _rotation _settings "
     "_spool _stats _writer",
     "_channel": "_context _encode _folders _fork _pipeline _record _settings",
-    "_routing": "_channel",
+    "_routing": "_channel _encode _settings",
     "_logger": "_context _encode _exc _folders _fork _lines _pipeline _record _sample _settings _spool",
     "_servers": "_encode _logger _pipeline _record _settings",
     "_stdlib": "_logger _servers",

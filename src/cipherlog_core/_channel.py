@@ -13,11 +13,11 @@ import msgspec
 
 from cipherlog_core import _record
 from cipherlog_core._context import CONTEXT
-from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, encode_text, fit, printed, text_or_none
+from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode_text, fit, printed, text_or_none
 from cipherlog_core._folders import JSON_SUFFIX
 from cipherlog_core._fork import HERE
 from cipherlog_core._pipeline import PIPELINE
-from cipherlog_core._settings import notice
+from cipherlog_core._settings import notice, shown
 
 __all__ = ["Channel", "channel"]
 
@@ -105,7 +105,7 @@ class Channel(Generic[T]):
             buffers.append(buffer)
             return kept
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
-            notice(f"emit: {type(error)}", f"an event {self._event} could not be logged: {error!r}")
+            notice(f"emit: {type(error)}", f"an event {self._event} could not be logged: {shown(error)}")
             return self._spool.refuse()
 
     def refuse(self) -> bool:
@@ -114,13 +114,15 @@ class Channel(Generic[T]):
 
     def _encode_slowly(self, rest: _Rest, room: int) -> bytes:
         """The end of a line from what is no valid or too long a record: made valid, and cut to *room* bytes."""
-        values = msgspec.to_builtins(rest, str_keys=True, enc_hook=printed)
+        values = msgspec.structs.asdict(rest)
         fields = values.pop("fields")
         head = b"".join(b',"%b":%b' % (name.encode(), encode_text(value)) for name, value in values.items())
-        body = encode(fields)
-        if len(body) > TEXT_LIMIT:
-            body, is_cut = fit(fields, room - len(head) - len(b',"fields":}\n'))
-            self._spool.cut += is_cut
+        try:
+            fields = msgspec.to_builtins(fields, str_keys=True, enc_hook=printed)
+        except Exception:  # noqa: BLE001  a structure without an end, a number of 100 digits
+            fields = msgspec.structs.asdict(fields)
+        body, is_cut = fit(fields, room - len(head) - len(b',"fields":}\n'))
+        self._spool.cut += is_cut
         return b'%b,"fields":%b}\n' % (head, body)
 
     def _new_form(self) -> _Form:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time
 from enum import Enum
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -32,8 +34,9 @@ TEXT_LIMIT = 1 << 16
 """Bytes that a text may have; a line below that has none that is longer."""
 
 _HEAD_TEXT = 1024
-_DEPTH = 32
+_DEPTH = 254  # as orjson
 _NODES = 20_000  # values looked at one by one; a structure that contains itself twice would have no end
+_SMALL = 1024  # bytes of a value that others have to make room for
 _CUTS = (TEXT_LIMIT, 1 << 13, 1 << 10, 1 << 7)  # bytes that a text keeps, tried in turn
 
 
@@ -49,7 +52,14 @@ def encode(value: object) -> bytes:
     try:
         return dumps(value)
     except Exception:  # noqa: BLE001  orjson refuses by several types, and what it calls may raise any
-        return _Plain(LINE_LIMIT).encode(value)
+        return _json(_Plain(LINE_LIMIT).of(value))
+
+
+def _json(plain: object) -> bytes:
+    try:
+        return dumps(plain)
+    except TypeError:
+        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def text_or_none(value: object) -> str | None:
@@ -65,16 +75,72 @@ def encode_text(value: object) -> bytes:
 def fit(fields: Mapping[str, object], room: int) -> Fitted:
     """JSON of *fields* in at most *room* bytes, no text of more than 64 KiB.
 
-    The longest texts are cut and marked; if that is not enough, all is left out.
+    Small values stay as they are. The others share what is left: of each its longest texts are cut and marked; if that
+    is not enough, a text or list is replaced by a mark, and an object gives up its biggest members in the same way.
     """
-    size = 0
+    with suppress(Exception):
+        data = dumps(fields)
+        if len(data) <= TEXT_LIMIT:
+            return Fitted(data, is_cut=False)
+    members = [_Member.of(name, value) for name, value in fields.items()]
+    data = _joined(member.data for member in members)
+    if len(data) <= room:
+        return Fitted(data, any(member.is_cut for member in members))
+    return Fitted(_shared(members, room - len(_LEFT_OUT)), is_cut=True)
+
+
+class _Member(NamedTuple):
+    """A member of an object: its name, its value, both as JSON, and whether something in that is cut."""
+
+    name: bytes
+    value: object
+    data: bytes
+    is_cut: bool
+
+    @classmethod
+    def of(cls, name: object, value: object) -> Self:
+        key, plain = _Plain(TEXT_LIMIT), _Plain(TEXT_LIMIT)
+        start = _json(key.key(name)) + b":"
+        return cls(start, value, start + _json(plain.of(value)), key.has_cut or plain.has_cut)
+
+
+_LEFT_OUT = b'"truncated_bytes":%20d,{}' % 0
+
+
+def _joined(members: Iterable[bytes]) -> bytes:
+    return b"{%b}" % b",".join(members)
+
+
+def _shared(members: list[_Member], room: int) -> bytes:
+    """JSON of an object of those *members* that can be made to fit."""
+    kept = {}
+    left, left_out = room, 0
+    sizes = [len(member.data) if len(member.data) > _SMALL else 0 for member in members]
+    for done, index in enumerate(sorted(range(len(members)), key=sizes.__getitem__)):
+        member, is_big = members[index], sizes[index] > 0
+        share = max(min(_SMALL, left), left // (len(members) - done)) if is_big else left - room // 4
+        data = member.data if len(member.data) < share else _shortened(member, share - 1)
+        if len(data) < share:
+            kept[index] = data
+            left -= len(data) + 1
+        else:
+            left_out += len(member.data)
+    told = [b'"truncated_bytes":%d' % left_out] if left_out else []
+    return _joined([*(kept[index] for index in sorted(kept)), *told])
+
+
+def _shortened(member: _Member, room: int) -> bytes:
+    """JSON of a *member*, in at most *room* bytes if it can be: cut ever shorter, in the end a mark."""
+    room -= len(member.name)
     for cut in _CUTS:
-        plain = _Plain(cut)
-        data = plain.encode(fields)
-        size = size or len(data)
+        plain = _Plain(cut).of(member.value)
+        data = _json(plain)
         if len(data) <= room:
-            return Fitted(data, plain.has_cut)
-    return Fitted(b'{"truncated_bytes":%d}' % size, is_cut=True)
+            return member.name + data
+    if isinstance(plain, dict):
+        return member.name + fit(member.value if type(member.value) is dict else plain, room).data
+    mark = encode(f"…[{len(member.data) - len(member.name)} bytes cut]")
+    return member.name + (b"[%b]" % mark if isinstance(plain, list) else mark)
 
 
 class _Plain:
@@ -85,15 +151,18 @@ class _Plain:
         self._cut = cut
         self._left = _NODES
 
-    def encode(self, value: object) -> bytes:
-        plain = self._of(value, _DEPTH)
-        try:
-            return dumps(plain)
-        except TypeError:
-            return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    def of(self, value: object) -> Any:
+        """*value* as plain types."""
+        return self._of(value, _DEPTH)
+
+    def key(self, key: object) -> str:
+        """*key* as the name of a member."""
+        return self._text(key if isinstance(key, str) else printed(key))
 
     def _of(self, value: object, depth: int) -> Any:
         self._left -= 1
+        if self._left < 0:
+            return self._mark()
         try:
             return self._plain(value, depth)
         except Exception:  # noqa: BLE001  a caller's own mapping or property may raise anything
@@ -111,14 +180,19 @@ class _Plain:
                 return int(value) if -(1 << 63) <= value < 1 << 64 else self._text(printed(value))
             case str():
                 return self._text(value)
-        if not depth or self._left <= 0:
-            return "…"
+        if not depth:
+            return self._mark()
         match value:
             case Mapping():
-                return {self._key(key): self._of(item, depth - 1) for key, item in value.items()}
+                most = islice(value.items(), self._left + 1)
+                return {self.key(key): self._of(item, depth - 1) for key, item in most}
             case list() | tuple() | set() | frozenset():
-                return [self._of(item, depth - 1) for item in value]
+                return [self._of(item, depth - 1) for item in islice(value, self._left + 1)]
         return self._other(value, depth - 1)
+
+    def _mark(self) -> str:
+        self.has_cut = True
+        return "…"
 
     def _other(self, value: object, depth: int) -> Any:
         """What encoders know beyond the basic types, else its text."""
@@ -137,9 +211,6 @@ class _Plain:
             public = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
             return {name: self._of(getattr(value, name), depth) for name in public}
         return self._text(printed(value))
-
-    def _key(self, key: object) -> str:
-        return self._text(key if isinstance(key, str) else printed(key))
 
     def _text(self, text: str) -> str:
         if len(text) * 4 <= self._cut and text.isascii():

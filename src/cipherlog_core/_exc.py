@@ -7,7 +7,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-__all__ = ["describe"]
+__all__ = ["describe", "described"]
 
 _FRAMES = 64  # of a stack, from its inner end
 _CAUSES = 8
@@ -15,7 +15,7 @@ _GROUP = 16
 
 
 def describe(error: BaseException, causes: int = _CAUSES) -> dict[str, Any]:
-    """``type``, ``message``, ``stack`` and ``cause`` of *error*, and ``exceptions`` of a group.
+    """``type``, ``message``, ``stack`` and ``cause`` of *error*, its ``notes``, and ``exceptions`` of a group.
 
     The stack is a list of texts, the innermost frame last, as in a traceback. No source line and no value of a variable
     is in it. ``cause`` is the exception that Python would show above this one, or None.
@@ -26,12 +26,22 @@ def describe(error: BaseException, causes: int = _CAUSES) -> dict[str, Any]:
         "stack": [*_stack(error.__traceback__)][-_FRAMES:],
         "cause": None,
     }
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list) and notes:
+        told["notes"] = [note for note in notes if isinstance(note, str)]
     if isinstance(error, BaseExceptionGroup) and causes:
         told["exceptions"] = [describe(inner, causes - 1) for inner in islice(error.exceptions, _GROUP)]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and causes:
         told["cause"] = describe(cause, causes - 1)
     return told
+
+
+def described(text: str) -> dict[str, Any]:
+    """The same as far as the *text* of a traceback tells it, which is all that comes from another process."""
+    lines = text.strip("\n").split("\n")
+    kind, _, message = lines[-1].partition(": ")
+    return {"type": kind, "message": message, "stack": lines[:-1][-_FRAMES:], "cause": None}
 
 
 def _name(kind: type) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cipherlog_core import _record
 from cipherlog_core._context import NOTHING, Context
-from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, fit
+from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, dumps, encode, fit
 from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._text import text_line
 
-__all__ = ["Line", "describe_drops", "json_line", "text_line_of", "with_bound"]
+__all__ = ["Line", "describe_drops", "fitted_line", "json_line", "text_line_of", "with_bound"]
 
 _IDS = ("tool", "session_id", "request_id")
 _LOGGER = "cipherlog_core"
@@ -28,11 +29,17 @@ class Line(NamedTuple):
 
 def json_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
     """The record that begins with *head* and has *fields* and what is bound; no text in it is longer than 64 KiB."""
-    line = b"%b%b}\n" % (head, with_bound(context, fields, encode(fields)))
-    if len(line) <= TEXT_LIMIT:
-        return Line(line)
-    fitted = fit({**context.fields, **fields}, LINE_LIMIT - len(head) - 2)
-    return Line(b"%b%b}\n" % (head, fitted.data), fitted.is_cut)
+    with suppress(Exception):  # of the caller's values: see `encode`
+        line = b"%b%b}\n" % (head, with_bound(context, fields, dumps(fields)))
+        if len(line) <= TEXT_LIMIT:
+            return Line(line)
+    return fitted_line(head, context, fields)
+
+
+def fitted_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
+    """The same where values are odd or long."""
+    data, is_cut = fit({**fields, **context.fields, **fields}, LINE_LIMIT - len(head) - 2)  # fields first, and they win
+    return Line(b"%b%b}\n" % (head, data), is_cut)
 
 
 def with_bound(context: Context, fields: Mapping[str, object], data: bytes) -> bytes:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from itertools import islice
+from typing import Any
 
 from cipherlog_core import _record
-from cipherlog_core._context import CONTEXT, Context, encode_ids
-from cipherlog_core._encode import TEXT_LIMIT, dumps, encode, text_or_none
-from cipherlog_core._exc import describe
+from cipherlog_core._context import CONTEXT, NOTHING, Context, encode_ids
+from cipherlog_core._encode import TEXT_LIMIT, dumps, printed, text_or_none
+from cipherlog_core._exc import describe, described
 from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._fork import HERE
-from cipherlog_core._lines import Line, json_line, text_line_of, with_bound
+from cipherlog_core._lines import Line, fitted_line, json_line, text_line_of, with_bound
 from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._sample import is_kept
-from cipherlog_core._settings import LEVELS, Settings, level_name, notice
+from cipherlog_core._settings import LEVELS, Settings, level_name, notice, shown
 from cipherlog_core._spool import Spool
 
 __all__ = ["Logger"]
@@ -27,7 +28,13 @@ _DEBUG = LEVELS["DEBUG"]
 _HTTP = {"httpx", "httpcore", "httpx2", "httpcore2"}
 _PLAIN = list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
 _STANDARD = frozenset(_PLAIN) | {"message", "asctime", "taskName"}
-_IDS = frozenset({"tool", "session_id", "request_id"})
+_RECORD_IDS = "tool", "session_id", "request_id"
+_IDS = frozenset(_RECORD_IDS)
+_TAKEN = frozenset({"message", "exc", "stack_info"})
+_TYPED = frozenset({"log", "records_dropped", "routing", "openrouter_cost", "openrouter_cost_amended"})
+_KINDS: dict[str, Any] = {"name": str, "levelno": int, "levelname": str, "created": int | float}
+_PLAIN_TEXTS, _PLAIN_FIELDS = (str, type(None)), (dict, type(None))
+_MOST = 1 << 63
 
 
 class Logger:
@@ -89,20 +96,20 @@ class Logger:
                 ids_json = context.ids_json
             else:
                 ids_json = encode_ids(*_merged(context, tool, session_id, request_id))
-            prefix = self._origin.prefixes.get((level, name)) or self._origin.prefix(level, name)
+            prefix = self._origin.prefixes.get((level, name)) or self._new_prefix(level, name)
             head = _record.head(prefix, ids_json)
             try:
                 data = dumps(more)
             except Exception:  # noqa: BLE001  see `encode`, which this is for the usual case
-                data = encode(more)
+                return self._put(fitted_line(head, context, more))
             if context.fields:
                 data = with_bound(context, more, data)
             line = b"%b%b}\n" % (head, data)
             if len(line) > TEXT_LIMIT:
-                return self._put(json_line(head, context, more))
+                return self._put(fitted_line(head, context, more))
             return self._append(line)
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
-            return self._refuse(error)
+            return self._once_more(error, (name, level, tool, session_id, request_id), fields, more)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Log a *record* of `logging`: its message and extras as fields, its exception as ``exc``; never raises."""
@@ -112,8 +119,12 @@ class Logger:
             if not HERE[0]:
                 PIPELINE.renew()
             return self._handle(record, CONTEXT.get())
-        except Exception as error:  # noqa: BLE001  as in event
-            return self._refuse(error)
+        except Exception:  # noqa: BLE001  as in event
+            try:
+                record = _repaired(record)
+                return record.levelno >= self.threshold and self._handle(record, CONTEXT.get())
+            except Exception as error:  # noqa: BLE001
+                return self._refuse(error)
 
     def _handle(self, record: logging.LogRecord, context: Context) -> bool:
         fields: dict[str, object] = {"message": _message(record)}
@@ -124,14 +135,16 @@ class Logger:
             ids = _merged(
                 context, given.pop("tool", None), given.pop("session_id", None), given.pop("request_id", None)
             )
+        if not (_TAKEN.isdisjoint(given) and _TAKEN.isdisjoint(context.fields)):
+            given, context = _renamed({**context.fields, **given}), NOTHING
         is_http = record.levelno <= _DEBUG and self._one_in > 1 and record.name.partition(".")[0] in _HTTP
-        if is_http and not self._samples(ids[1], fields):
+        if is_http and not self._samples(ids[1], given):
             return False
         fields.update(given)
-        if record.exc_info and record.exc_info[1] is not None:
-            fields["exc"] = describe(record.exc_info[1])
+        if record.exc_info or record.exc_text:
+            fields.update(_exc_of(record))
         if record.stack_info:
-            fields["stack_info"] = record.stack_info
+            fields["stack_info"] = printed(record.stack_info)
         level = _level_of(record)
         ts, id_ = _record.stamp_at(record.created)
         if self._is_text:
@@ -141,7 +154,7 @@ class Logger:
         if record.process == _record.pid:
             prefix = origin.prefixes.get((level, "log")) or origin.prefix(level, "log")
         else:
-            prefix = origin.prefix_of(level, "log", record.process or 0)
+            prefix = origin.prefix_of(level, "log", _pid_of(record))
         return self._put(json_line(_record.head_of(ts, id_, str(record.threadName), prefix, ids_json), context, fields))
 
     def _samples(self, session_id: str | None, fields: dict[str, object]) -> bool:
@@ -150,14 +163,36 @@ class Logger:
         return is_kept(session_id, self._one_in)
 
     def _new_origin(self, name: str) -> _record.Origin:
-        return self._origins.setdefault(name, _record.Origin(name, self.server))
+        return self._origins.setdefault(name, _record.Origin(printed(name), self.server))
+
+    def _new_prefix(self, level: str, name: str) -> str:
+        if name in _TYPED:
+            notice(f"event {name}", f"the name {name!r} is that of a typed event: it is written as {name + '_'!r}.")
+            return self._origin.prefix(level, name, f"{name}_")
+        return self._origin.prefix(level, name)
 
     def _put(self, line: Line) -> bool:
         self._spool.cut += line.is_cut
         return self._append(line.data)
 
+    def _once_more(self, error: Exception, given: tuple[object, ...], fields: Any, more: dict[str, object]) -> bool:
+        """Log what `event` could not, with its odd arguments made plain; refuse it if that was not the reason."""
+        if type(fields) in _PLAIN_FIELDS and all(type(value) in _PLAIN_TEXTS for value in given):
+            return self._refuse(error)
+        try:
+            fields = dict(fields or {})
+        except Exception:  # noqa: BLE001  no mapping, or a caller's own
+            fields = {"fields": fields}
+        name, level, *ids = given
+        return self.event(
+            printed(name),
+            level=_known(level),
+            fields={**more, **fields},
+            **dict(zip(_RECORD_IDS, map(text_or_none, ids), strict=True)),
+        )
+
     def _refuse(self, error: Exception) -> bool:
-        notice(f"event: {type(error)}", f"an event of {self.server} could not be logged: {error!r}")
+        notice(f"event: {type(error)}", f"an event of {self.server} could not be logged: {shown(error)}")
         return self._spool.refuse()
 
 
@@ -169,7 +204,7 @@ def _merged(context: Context, *given: object) -> tuple[str | None, ...]:
 def _extras(attributes: dict[str, object]) -> dict[str, object]:
     """What was passed as ``extra``: it stands behind what each record has, in whose names it cannot be."""
     count = len(_PLAIN)
-    if len(attributes) == count:
+    if len(attributes) == count and next(reversed(attributes)) == _PLAIN[-1]:
         return {}
     if next(islice(attributes, count - 1, count), None) != _PLAIN[-1]:  # a filter has taken something away
         return {name: value for name, value in attributes.items() if name not in _STANDARD}
@@ -178,9 +213,41 @@ def _extras(attributes: dict[str, object]) -> dict[str, object]:
 
 def _message(record: logging.LogRecord) -> str:
     try:
-        return record.getMessage()
-    except Exception:  # noqa: BLE001  arguments that do not fit the message: neither is lost
-        return f"{record.msg} {record.args!r}"
+        message = record.getMessage()
+    except Exception:  # noqa: BLE001  arguments that do not fit the message, or cannot be printed: neither is lost
+        args = record.args if isinstance(record.args, tuple) else (record.args,)
+        return printed(record.msg) + (f" ({', '.join(map(shown, args))})" if args else "")
+    return message if isinstance(message, str) else printed(message)
+
+
+def _exc_of(record: logging.LogRecord) -> dict[str, object]:
+    """The exception of a record as a field, as far as it is there: one from another process has the text only."""
+    info = record.exc_info
+    if isinstance(info, tuple) and len(info) > 1 and isinstance(info[1], BaseException):
+        return {"exc": describe(info[1])}
+    return {"exc": described(printed(record.exc_text))} if record.exc_text else {}
+
+
+def _renamed(given: dict[str, object]) -> dict[str, object]:
+    """What was *given*, with a mark on names that are ours and would be taken for it."""
+    return {
+        f"{name}_" if name in _TAKEN and not (name == "exc" and isinstance(value, BaseException)) else name: value
+        for name, value in given.items()
+    }
+
+
+def _pid_of(record: logging.LogRecord) -> int:
+    pid = record.process
+    return pid if type(pid) is int and 0 <= pid < _MOST else 0
+
+
+def _repaired(record: logging.LogRecord) -> logging.LogRecord:
+    """An odd *record* with all that `logging` promises: a filter or another program has had it in its hands."""
+    given = record.__dict__
+    sound = {name: value for name, value in given.items() if isinstance(value, _KINDS.get(name, object))}
+    repaired = logging.LogRecord(printed(given.get("name", "root")), logging.INFO, "", 0, "", (), None)
+    repaired.__dict__.update(sound)
+    return repaired
 
 
 def _level_of(record: logging.LogRecord) -> str:
@@ -192,8 +259,12 @@ def _level_of(record: logging.LogRecord) -> str:
 
 
 def _known(level: object) -> str:
-    name = level_name(level)
+    try:
+        name = level_name(level)
+    except Exception:  # noqa: BLE001  a caller's __str__ may raise anything
+        name = ""
     if name not in LEVELS:
-        notice(f"level {level!r}", f"{level!r} is no level ({', '.join(LEVELS)}): INFO is used instead.")
+        told = shown(level)[:100]
+        notice(f"level {told}", f"{told} is no level ({', '.join(LEVELS)}): INFO is used instead.")
         return "INFO"
     return name

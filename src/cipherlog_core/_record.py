@@ -17,6 +17,7 @@ from cipherlog_core._fork import mark
 
 __all__ = ["Origin", "head", "head_of", "identity", "name_server", "renew", "server_name", "stamp", "stamp_at"]
 
+_LATEST = 1e10  # seconds after 1970 that an id has room for
 _MANY = 1024  # different names after which a cache is emptied
 
 _now = time.time_ns
@@ -43,11 +44,11 @@ class Origin:
         """What `prefix` has given, by level and event; emptied when process or server are others."""
         _origins.add(self)
 
-    def prefix(self, level: str, event: str) -> str:
-        """The members, as JSON, that all *event* events of this *level* share."""
+    def prefix(self, level: str, event: str, written: str | None = None) -> str:
+        """The members, as JSON, that all *event* events of this *level* share; *written* replaces its name."""
         if len(self.prefixes) >= _MANY:
             self.prefixes.clear()
-        prefix = self.prefixes[level, event] = self.prefix_of(level, event, pid)
+        prefix = self.prefixes[level, event] = self.prefix_of(level, written or event, pid)
         return prefix
 
     def prefix_of(self, level: str, event: str, of_pid: int) -> str:
@@ -82,6 +83,8 @@ def _thread_name() -> str:
 
 def stamp_at(seconds: float) -> tuple[str, str]:
     """The time text and the id of a record that was made *seconds* after 1970."""
+    if not 0 <= seconds < _LATEST:
+        seconds = time.time()
     micros = int(seconds * 1_000_000)
     second, date = _second
     if micros // 1_000_000 != second:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from msgspec import Struct
 
 from cipherlog_core._channel import channel
+from cipherlog_core._encode import printed
+from cipherlog_core._settings import notice, shown
 
 __all__ = ["Routing", "routing_event"]
 
@@ -40,4 +44,20 @@ def routing_event(
     """
     given = {"tool": tool, "session_id": session_id, "request_id": request_id}
     ids = {name: value for name, value in given.items() if value is not None}
-    return _routing.emit(Routing(selected_tool, recommended_tool, is_compliant, detected_domain, status), **ids)
+    selected, recommended, domain, status = map(_text, (selected_tool, recommended_tool, detected_domain, status))
+    return _routing.emit(Routing(selected, recommended, _switch(is_compliant), domain, status), **ids)
+
+
+def _text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else printed(value)
+
+
+def _switch(value: object) -> bool | None:
+    """*value* as a boolean, which 0, 1 and numpy's are too; None, with a notice, where it is none."""
+    if value is None or isinstance(value, bool):
+        return value
+    with suppress(Exception):
+        if value == bool(value):
+            return bool(value)
+    notice("is_compliant", f"routing_event(): is_compliant={shown(value)} is no boolean: it is logged as null.")
+    return None

@@ -55,8 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: Annotated[str, Meta(min_length=1)] | None = None
     """Folder on a local disk for the rings of logs whose own file system cannot hold one."""
     on_segment_closed: Callable[[str], object] | None = None
-    """Called, in a thread of the logger, with the path of each segment that this process has closed, before this process
-    compresses or deletes it. While it runs this process does neither."""
+    """Called, in a thread of the logger, with the path of each segment that this process has closed. While it runs this
+    process compresses and deletes none."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from cipherlog_core._logger import Logger
-from cipherlog_core._servers import server_logger
+from cipherlog_core._servers import STARTED, server_logger
 
 __all__ = ["CipherHandler", "bridge", "unbridge"]
 
@@ -37,10 +37,13 @@ class CipherHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log *record*; never raises."""
-        logger = self._logger
-        if logger is None:
-            logger = self._logger = server_logger(self.server)
-        logger.handle(record)
+        (self._logger or self._find_logger()).handle(record)
+
+    def _find_logger(self) -> Logger:
+        logger = server_logger(self.server)
+        if self.server is not None or STARTED:  # else the first start is still to come
+            self._logger = logger
+        return logger
 
 
 _root: tuple[CipherHandler, int, int] | None = None  # ours, and the level of the root logger before and since

@@ -12,15 +12,16 @@ from typing import Any
 
 import msgspec
 
-from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode, fit
+from cipherlog_core._encode import LINE_LIMIT, encode, fit
 
 __all__ = ["text_line"]
 
 _ROOM = LINE_LIMIT // 2 - 8192  # bytes of fields as JSON: escapes can double them
 _INDENT = "    "
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-_LATIN = 0x100
-_NAMES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0001-\U000e007f]"
+)
 _BARE = re.compile(r"[^\s\"'=\\{}\[\],]+")
 
 
@@ -30,14 +31,13 @@ def text_line(ts: str, level: str, logger: str, event: str, fields: Mapping[str,
     ``fields["message"]`` stands in place of the event's name. An exception in ``fields["exc"]`` follows on lines of
     its own, which begin with spaces.
     """
-    data, is_cut = encode(dict(fields)), False
-    if len(data) > TEXT_LIMIT:
-        data, is_cut = fit(fields, _ROOM)
+    data, is_cut = fit(fields, _ROOM)
     plain: dict[str, Any] = msgspec.json.decode(data)
-    exc, message = plain.pop("exc", None), plain.pop("message", event)
-    facts = [f"{_visible(name)}={_shown(value)}" for name, value in plain.items() if value is not None]
+    exc = plain.pop("exc") if isinstance(plain.get("exc"), dict) else None
+    message = plain.pop("message", event)
+    facts = [f"{_shown(name)}={_shown(value)}" for name, value in plain.items() if value is not None]
     line = " ".join([ts, f"{level:<8}", _visible(logger), _visible(str(message)), *facts])
-    return "\n".join([line, *(_traceback(exc) if isinstance(exc, dict) else []), ""]).encode(), is_cut
+    return "\n".join([line, *(_traceback(exc) if exc else []), ""]).encode(), is_cut
 
 
 def _visible(text: str) -> str:
@@ -45,9 +45,7 @@ def _visible(text: str) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
-    code = ord(character)
-    return _NAMES.get(character) or (f"\\x{code:02x}" if code < _LATIN else f"\\u{code:04x}")
+    return match[0].encode("unicode_escape").decode()
 
 
 def _shown(value: Any) -> str:
@@ -57,6 +55,13 @@ def _shown(value: Any) -> str:
 
 def _traceback(exc: Mapping[str, Any], word: str = "") -> list[str]:
     lines = [f"{_INDENT}{word}{_visible(str(exc.get('type')))}: {_visible(str(exc.get('message')))}"]
-    lines += [f"{_INDENT}  at {_visible(str(frame))}" for frame in exc.get("stack") or ()]
+    lines += [f"{_INDENT}  note: {_visible(str(note))}" for note in _list(exc.get("notes"))]
+    lines += [f"{_INDENT}  at {_visible(str(frame))}" for frame in _list(exc.get("stack"))]
+    for inner in _list(exc.get("exceptions")):
+        lines += _traceback(inner, "within it ") if isinstance(inner, dict) else [f"{_INDENT}{_visible(str(inner))}"]
     cause = exc.get("cause")
     return lines + (_traceback(cause, "caused by ") if isinstance(cause, dict) else [])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

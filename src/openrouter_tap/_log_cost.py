@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from openrouter_tap._bridge import current, notice, record
+from openrouter_tap._bridge import current, lost, notice, record, shown
 from openrouter_tap._event import CallError, CallEvent, Cost, Tokens
 from openrouter_tap._tag import as_text, merged_tags
 
 __all__ = ["log_cost"]
 
 _HTTP_ERROR = 400
+_SOURCES = get_args({field.name: field.type for field in msgspec.structs.fields(Cost)}["source"])
+_MOST: dict[type, float] = {int: 1 << 63, float: float("inf")}
 
 
 def log_cost(
@@ -79,8 +82,8 @@ def log_cost(
             (bound[2] or event.generation_id) if request_id is None else as_text(request_id),
         )
     except Exception as error:  # noqa: BLE001  whatever was passed, the caller goes on
-        notice(f"log_cost: {type(error)}", f"log_cost(): the cost could not be logged: {error!r}.")
-        return False
+        notice(f"log_cost: {type(error)}", f"log_cost(): the cost could not be logged: {shown(error)}.")
+        return lost()
 
 
 def _text(value: object) -> str | None:
@@ -88,8 +91,6 @@ def _text(value: object) -> str | None:
 
 
 def _tokens(given: Tokens | Mapping[str, Any] | None) -> Tokens:
-    if given is None or isinstance(given, Tokens):
-        return given or Tokens()
     values = _mapping("tokens", given)
     names = [field.name for field in msgspec.structs.fields(Tokens)]
     return Tokens(
@@ -98,8 +99,6 @@ def _tokens(given: Tokens | Mapping[str, Any] | None) -> Tokens:
 
 
 def _cost(given: Any) -> Cost:
-    if isinstance(given, Cost):
-        return given
     values = {"total": given} if given is None or isinstance(given, int | float | Decimal | str) else given
     values = _mapping("cost", values)
     amounts = {
@@ -112,14 +111,23 @@ def _cost(given: Any) -> Cost:
     return Cost(
         **amounts,
         is_byok=is_byok if isinstance(is_byok, bool) else None,
-        source="unknown" if amounts["total"] is None else "caller",
+        source=_source(given, amounts["total"]),
     )
 
 
-def _mapping(name: str, given: Any) -> Mapping[str, Any]:
-    if isinstance(given, Mapping):
-        return given
-    notice(f"log_cost {name}", f"log_cost(): {name}={given!r} is no mapping: it is logged as null.")
+def _source(given: object, total: float | None) -> Any:
+    if isinstance(given, Cost) and given.source in _SOURCES:
+        return given.source
+    return "unknown" if total is None else "caller"
+
+
+def _mapping(name: str, given: Any) -> dict[str, Any]:
+    with suppress(Exception):  # of a caller's own mapping
+        if given is None or isinstance(given, Mapping):
+            return dict(given or {})
+        if isinstance(given, Tokens | Cost):
+            return msgspec.structs.asdict(given)
+    notice(f"log_cost {name}", f"log_cost(): {name}={shown(given)} is no mapping: it is logged as null.")
     return {}
 
 
@@ -127,11 +135,9 @@ def _fact(name: str, value: Any, kind: type[Any]) -> Any:
     """*value* as a number that is not negative; None, with a notice, where it is none."""
     if value is None:
         return None
-    try:
+    with suppress(Exception):  # of a caller's own object
         number = kind(value) if not isinstance(value, bool) else None
-        if number is not None and 0 <= number < float("inf") and number == float(value):
+        if number is not None and 0 <= number < _MOST[kind] and number == float(value):
             return number
-    except (TypeError, ValueError, OverflowError):
-        pass
-    notice(f"log_cost {name}", f"log_cost(): {name}={value!r} is no such number: it is logged as null.")
+    notice(f"log_cost {name}", f"log_cost(): {name}={shown(value)} is no such number: it is logged as null.")
     return None

@@ -44,8 +44,10 @@ class Exc(Struct, kw_only=True):
     stack: list[str]
     """From the outermost frame to the innermost: file, line, function."""
     cause: Exc | None
-    exceptions: list[Exc] | UnsetType = UNSET
-    """Of a group."""
+    notes: list[str] | UnsetType = UNSET
+    """Of `BaseException.add_note`."""
+    exceptions: list[Exc | str] | UnsetType = UNSET
+    """Of a group; a text where they were too much for a line."""
 
 
 class Logged(Struct, kw_only=True):

@@ -85,9 +85,57 @@ def test_fit_cuts_the_longest_strings_first() -> None:
     assert is_cut
 
 
-def test_fit_leaves_all_out_in_the_end() -> None:
-    """What no cut makes short enough is replaced by its size."""
-    fields = {f"key {number}": number for number in range(9999)}
-    size = len(json.dumps(fields, separators=(",", ":")))
+class Weird(dict):
+    def items(self) -> object:
+        raise RuntimeError
 
-    assert json.loads(fit(fields, 1000).data) == {"truncated_bytes": size}
+
+@pytest.mark.parametrize(
+    "big",
+    [
+        {"rows": list(range(60_000))},
+        {"rows": [[number] for number in range(60_000)], "more": [Decimal(1)] * 50_000},
+        {f"key {number}": number for number in range(20_000)},
+        {"text": "x" * 300_000, "deep": {"order": 8, "rows": list(range(90_000)), "text": "y" * 300_000}},
+        {f"text {number}": "x" * 10_000 for number in range(50)},
+        {"y" * 300_000: 1},
+        {"weird": Weird({1: list(range(99_999))}), "exc": ExceptionGroup("x" * 99_999, [ValueError("y" * 9999)] * 99)},
+    ],
+    ids=lambda big: next(iter(big))[:5],
+)
+@pytest.mark.parametrize("room", [LINE_LIMIT, 20_000])
+def test_what_is_big_is_cut_and_what_is_small_is_kept(room: int, big: dict[str, object]) -> None:
+    """Wherever it stands; and the kinds of values stay."""
+    data, is_cut = fit({"message": "important", **big, "order": 7, "user": {"id": 1}}, room)
+
+    fields = json.loads(data)
+    assert len(data) <= room
+    assert is_cut
+    assert fields["message"] == "important"
+    if len(big) < 1000:
+        assert (fields["order"], fields["user"]) == (7, {"id": 1})
+        kinds = {"rows": list, "more": list, "deep": dict, "exc": dict, "weird": str}
+        assert all(type(fields[name]) is kinds[name] for name in kinds.keys() & big)
+    else:
+        assert len(fields) > room // 40
+        assert fields["truncated_bytes"] > 0
+
+
+def test_what_is_in_a_big_object_is_fitted_likewise() -> None:
+    """Its small members are kept."""
+    data, _ = fit({"deep": {"order": 8, "rows": list(range(90_000)), "more": list(range(90_000))}}, 20_000)
+
+    deep = json.loads(data)["deep"]
+    assert deep["order"] == 8
+    assert [text[-10:] for text in (*deep["rows"], *deep["more"])] == ["bytes cut]"] * 2
+
+
+def test_depth_is_the_same_whoever_encodes() -> None:
+    """As far as orjson goes; deeper it is cut, and said to be."""
+    for depth, is_cut in ((253, False), (300, True)):
+        value: object = 1
+        for _ in range(depth):
+            value = [value]
+        plain, odd = fit({"v": value}, LINE_LIMIT), fit({"v": value, "odd": b""}, LINE_LIMIT)
+        assert (plain.is_cut, odd.is_cut) == (is_cut, is_cut)
+        assert json.loads(plain.data) == {"v": json.loads(odd.data)["v"]}

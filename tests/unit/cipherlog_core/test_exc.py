@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from cipherlog_core._exc import describe
+import traceback
+
+from cipherlog_core._exc import describe, described
 
 
 def raised(error: BaseException) -> BaseException:
@@ -78,3 +80,21 @@ def test_a_deep_stack_keeps_its_inner_end() -> None:
 
     assert len(told["stack"]) == 64
     assert all("recurse" in frame for frame in told["stack"])
+
+
+def test_notes() -> None:
+    """Of `add_note`, where there are any; whatever else somebody put there is left out."""
+    error = ValueError("x")
+    error.add_note("seen at night")
+    assert describe(error)["notes"] == ["seen at night"]
+    error.__notes__ = 5
+    assert "notes" not in describe(error)
+
+
+def test_an_exception_of_which_only_the_text_is_left() -> None:
+    """Type and message are in its last line, the rest is the stack."""
+    text = "".join(traceback.format_exception(raised(ValueError("bad: order"))))
+    told = described(text)
+
+    assert (told["type"], told["message"], told["cause"]) == ("ValueError", "bad: order", None)
+    assert told["stack"] == text.splitlines()[:-1]

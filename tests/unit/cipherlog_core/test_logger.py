@@ -39,6 +39,22 @@ class Fact(msgspec.Struct):
     size: int | None = None
 
 
+class Unprintable(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    __str__ = __repr__
+    __hash__ = None
+
+    def __bool__(self) -> bool:
+        raise RuntimeError
+
+
+RECURSING: list[object] = []
+for _ in range(3000):
+    RECURSING = [RECURSING]
+
+
 @pytest.fixture(autouse=True)
 def fresh_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
@@ -197,10 +213,18 @@ def test_no_line_is_longer_than_256_kib(logs: Logs) -> None:
         assert all(len(line) <= 1 << 18 for line in path.read_bytes().splitlines(keepends=True))
 
 
-def test_what_cannot_be_logged_is_counted_and_told(logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_logged_is_counted_and_told(
+    logs: Logs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fault inside the logger never reaches the caller."""
     logger = cipherlog_core.start("app")
-    assert not logger.event("x", fields=7)
+
+    def fail(*_: object) -> None:
+        raise Unprintable
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cipherlog_core._record.head", fail)
+        assert not logger.event("x", fields={"a": 7})
 
     assert cipherlog_core.stats().files["app.jsonl"].dropped == 1
     assert "could not be logged" in caplog.text
@@ -273,3 +297,94 @@ def test_settings_in_code_win_over_the_environment(logs: Logs) -> None:
     (line,) = (logs.folder / "other" / "app.jsonl").read_text().splitlines()
     assert json.loads(line)["level"] == "DEBUG"
     cipherlog_core.start("app")  # so that the next test has the environment's again
+
+
+@pytest.mark.parametrize("is_json", [True, False], ids=["json", "text"])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("e", {"level": ["x"]}),
+        ("e", {"level": 10**5000}),
+        ("e", {"level": "9" * 5000}),
+        ("e", {"level": Unprintable()}),
+        (["I"], {}),
+        (Unprintable(), {}),
+        (10**5000, {"a": RECURSING}),
+        ("\ud800x", {}),
+        ("http", {"level": "DEBUG", "session_id": Unprintable()}),
+        ("e", {"fields": 7}),
+        ("e", {"fields": [("a", Unprintable())], "b": {Unprintable}}),
+        ("e", {"session_id": 10**5000, "tool": Unprintable(), "request_id": "\udfff"}),
+    ],
+    ids=range(12),
+)
+def test_an_event_is_logged_whatever_is_passed(
+    name: object, given: dict[str, object], is_json: bool, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be hashed, printed or encoded is written as far as it can be; nothing is lost or dropped."""
+    for variable, value in (("LOG_JSON", is_json), ("LOG_LEVEL", "DEBUG"), ("LOG_SAMPLE_HTTP", 1)):
+        monkeypatch.setenv(variable, str(value))
+    logger = cipherlog_core.start("odd")
+    assert logger.event(name, mark=77, **given)
+    assert cipherlog_core.flush()
+
+    if is_json:
+        (record,) = [record for record in logs.read("odd") if record["fields"].get("mark") == 77]
+        assert record["level"] == given.get("level", "INFO") or record["level"] == "INFO"
+    else:
+        assert " mark=77" in (logs.folder / "odd.log").read_text()
+    assert cipherlog_core.stop()
+
+
+@pytest.mark.parametrize("name", ["log", "routing", "records_dropped", "openrouter_cost"])
+def test_the_names_of_typed_events_are_theirs(name: str, logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
+    """Their fields have a schema, which an event of one's own would break: it is written under another name."""
+    logger = cipherlog_core.start("app")
+    assert [logger.event(name, dropped="x", message=5) for _ in range(2)] == [True, True]
+
+    assert [record["event"] for record in logs.read("app")] == [f"{name}_"] * 2
+    assert len(caplog.records) == 1
+
+
+def test_what_is_cut_in_depth_is_counted(logs: Logs) -> None:
+    """As a text that is cut."""
+    before = cipherlog_core.stats().cut
+    cipherlog_core.start("app").event("x", deep=RECURSING)
+
+    assert "…" in str(logs.read("app")[0]["fields"])
+    assert cipherlog_core.stats().cut == before + 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"is_compliant": 1, "status": 3}, {"is_compliant": True, "status": "3"}),
+        ({"is_compliant": "yes", "selected_tool": ["a"]}, {"is_compliant": None, "selected_tool": "['a']"}),
+        ({"is_compliant": Unprintable(), "status": Unprintable()}, {"is_compliant": None, "status": "<Unprintable>"}),
+    ],
+    ids=range(3),
+)
+def test_a_routing_event_of_other_kinds(given: dict[str, object], expected: dict[str, object], logs: Logs) -> None:
+    """What is no text becomes one; what is no boolean is null."""
+    assert cipherlog_core.routing_event(**given)
+
+    (record,) = logs.read("routing-metadata")
+    assert {name: record["fields"][name] for name in expected} == expected
+
+
+def test_a_big_routing_event(logs: Logs) -> None:
+    """Its text is cut as any other."""
+    assert cipherlog_core.routing_event(status=list(range(60_000)), selected_tool="t")
+
+    (record,) = logs.read("routing-metadata")
+    assert record["fields"]["selected_tool"] == "t"
+    assert record["fields"]["status"].endswith("bytes cut]")
+
+
+def test_a_struct_of_odd_values(logs: Logs) -> None:
+    """A number of 100 digits, a structure without an end."""
+    channel = cipherlog_core.channel("facts", Fact)
+    assert channel.emit(Fact("a", 10**100))
+    assert channel.emit(Fact("b", RECURSING))
+
+    assert [record["fields"]["name"] for record in logs.read("facts")] == ["a", "b"]

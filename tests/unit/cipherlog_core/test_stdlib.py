@@ -94,7 +94,7 @@ def test_arguments_that_do_not_fit_lose_nothing(logs: Logs, capsys: pytest.Captu
     for handler in handlers:
         logging.getLogger().addHandler(handler)
 
-    assert [record["fields"]["message"] for record in records(logs)] == ["%d of %d ('x',)"]
+    assert [record["fields"]["message"] for record in records(logs)] == ["%d of %d ('x')"]
     assert capsys.readouterr().err == ""
 
 
@@ -270,3 +270,17 @@ def test_in_a_forked_worker(logs: Logs) -> None:
 
     (record,) = records(logs)
     assert (record["pid"], record["fields"]["message"]) == (process.pid, "in a child")
+
+
+def test_a_handler_without_a_server_waits_for_the_first_start(tmp_path: Path) -> None:
+    """What comes before goes to the program's name, what comes after to the server's log."""
+    code = (
+        "import logging, cipherlog_core\nlogging.getLogger().addHandler(cipherlog_core.CipherHandler())\n"
+        "logging.warning('a')\ncipherlog_core.start('api')\nlogging.warning('b')\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    environment = {**os.environ, "LOG_DIR": str(tmp_path / "logs")}
+    subprocess.run([sys.executable, str(tmp_path / "script.py")], env=environment, check=True, timeout=60)
+
+    found = {path.stem: path.read_text() for path in (tmp_path / "logs").glob("*.jsonl")}
+    assert ['"a"' in found["script"], '"b"' in found["script"], '"b"' in found["api"]] == [True, False, True]

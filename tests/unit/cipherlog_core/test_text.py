@@ -34,6 +34,7 @@ def test_a_message_stands_in_place_of_the_event() -> None:
         ("\u202eevil\u2066", r"\u202eevil\u2066"),
         ("\u2028\u2029\u200f\ufeff", r"\u2028\u2029\u200f\ufeff"),
         ("\ud800", r"\ud800"),
+        ("\u180e\U000e0001\U000e007f", r"\u180e\U000e0001\U000e007f"),
         ("ünï 中 🎉", "ünï 中 🎉"),
     ],
 )
@@ -69,3 +70,24 @@ def test_a_long_text_is_cut() -> None:
     assert len(data) < LINE_LIMIT
     assert b"bytes cut]" in data
     assert data.endswith(b" short=1\n")
+
+
+def test_the_name_of_a_field_cannot_pass_for_other_facts() -> None:
+    """It is quoted where a value would be."""
+    assert line("e", **{"user level=ERROR admin": 1, "ok": 2}).endswith(' e "user level=ERROR admin"=1 ok=2\n')
+
+
+def test_what_json_has_the_text_has() -> None:
+    """The exceptions of a group, notes, and an ``exc`` that is no exception; in logger and event too nothing breaks."""
+    inner = [{"type": "KeyError", "message": "1", "stack": ["b.py:2 in g"], "cause": None}, "…[9 bytes cut]"]
+    exc = {"type": "ExceptionGroup", "message": "m", "stack": [], "cause": None, "notes": ["n\nn"], "exceptions": inner}
+
+    assert line("log", exc=exc).splitlines()[1:] == [
+        "    ExceptionGroup: m",
+        r"      note: n\nn",
+        "    within it KeyError: 1",
+        "      at b.py:2 in g",
+        "    …[9 bytes cut]",
+    ]
+    assert line("e", exc="mine").endswith(" e exc=mine\n")
+    assert line("\ud800x").endswith(" app \\ud800x\n")

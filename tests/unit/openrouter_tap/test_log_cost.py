@@ -181,3 +181,55 @@ def test_it_is_written_at_any_level_and_never_sampled(logs: Logs, monkeypatch: p
         "detected_domain": None,
         "status": None,
     }
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    def __float__(self) -> float:
+        raise ZeroDivisionError
+
+
+class Unreadable(dict):
+    def keys(self) -> Any:
+        raise RuntimeError
+
+
+DEEP: list[object] = []
+for _ in range(3000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize("odd", [Unprintable(), 10**5000, {"x": DEEP}, Unreadable(total=1), "\ud800"], ids=range(5))
+@pytest.mark.parametrize("name", ["tokens", "cost", "latency_ms", "http_status", "model", "session_id", "env"])
+def test_one_bad_argument_costs_only_itself(name: str, odd: Any, logs: Logs) -> None:
+    """Whatever it is, the record is written."""
+    fields = logged(logs, **{"tier_id": "t", name: odd})["fields"]
+
+    assert fields["tier_id"] == "t"
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "expected"),
+    [
+        ({"tokens": Tokens(prompt="x", completion=2)}, ("tokens", "prompt"), None),
+        ({"tokens": Tokens(prompt="x", completion=2)}, ("tokens", "completion"), 2),
+        ({"cost": Cost(total="x", source="bribe", currency="EUR")}, ("cost", "total"), None),
+        ({"cost": Cost(total=1.5, is_byok="yes", source=[])}, ("cost", "source"), "caller"),
+        ({"tokens": {"prompt": 1 << 70}}, ("tokens", "prompt"), None),
+    ],
+)
+def test_structs_of_wrong_kinds(given: dict[str, Any], path: tuple[str, str], expected: object, logs: Logs) -> None:
+    """They are checked as mappings are: each line is of the schema."""
+    fields = logged(logs, **given)["fields"]
+
+    assert fields[path[0]][path[1]] == expected
+
+
+def test_a_cost_that_cannot_be_logged_is_counted(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any other event that is dropped."""
+    before = cipherlog_core.stats().dropped
+    monkeypatch.setattr("openrouter_tap._log_cost.current", None)
+    assert not log_cost(model="m")
+    assert cipherlog_core.stats().dropped == before + 1
