@@ -20,7 +20,7 @@ CORE = {
     "_stats": "",
     "_exc": "",
     "_encode": "_exc",
-    "_context": "_encode",
+    "_context": "_encode _notice",
     "_fork": "",
     "_record": "_encode _fork",
     "_text": "_encode",

@@ -7,7 +7,7 @@ import sys
 
 __all__ = ["Notices", "shown"]
 
-_LONGEST = 1000  # characters of a message
+_LONGEST = 8192  # characters of a message
 
 
 class Notices:
@@ -24,7 +24,7 @@ class Notices:
         """Log *message* unless this *kind* was told before. Call it while no lock of ours is held."""
         if self._first(kind):
             try:
-                self.logger.warning("%s", message[:_LONGEST])
+                self.logger.warning("%s", _middle_cut(message))
             except Exception:  # noqa: BLE001  a host's own handler or filter may raise anything
                 self._to_stderr(message)
 
@@ -44,6 +44,11 @@ class Notices:
             sys.stderr.write(f"{self.logger.name}: {message}\n")
         except Exception:  # noqa: BLE001  stderr may be closed, None or a broken pipe
             return
+
+
+def _middle_cut(message: str) -> str:
+    half = _LONGEST // 2
+    return message if len(message) <= _LONGEST else f"{message[:half]} … {message[-half:]}"
 
 
 def shown(value: object) -> str:

@@ -11,8 +11,18 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Rotation", "Segment", "closed_segments", "is_segment", "last_segment_number", "segment_name", "segments"]
+__all__ = [
+    "Rotation",
+    "Segment",
+    "closed_segments",
+    "is_segment",
+    "last_segment_number",
+    "logs",
+    "segment_name",
+    "segments",
+]
 
+_FILE = re.compile(r"(.+?)(-\d{8}T\d{6}Z-\d+)?(\.jsonl|\.log)(?(2)(\.gz)?)")
 _PERIODS = {"hour": 3600, "midnight": 86400}
 
 
@@ -60,6 +70,11 @@ def segments(folder: str, name: str) -> list[str]:
         paths[segment.number] = segment.path  # a plain one beside its compressed copy sorts before it
     active = os.path.join(folder, name)
     return [*paths.values(), *([active] if os.path.exists(active) else [])]
+
+
+def logs(folder: str) -> list[str]:
+    """The names of the logs in *folder*, also of those of which only segments are left. Raises `OSError`."""
+    return sorted({match[1] + match[3] for name in os.listdir(folder) if (match := _FILE.fullmatch(name))})
 
 
 def last_segment_number(folder: str, name: str) -> int:

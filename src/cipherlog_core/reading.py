@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cipherlog_core import _inspect, _recover
-from cipherlog_core._filesystem import filesystem_of, is_network, require_steady
+from cipherlog_core._filesystem import filesystem_of, is_network, open_regular, require_steady
 from cipherlog_core._folders import Folders
 from cipherlog_core._inspect import RingState, ring_states
 from cipherlog_core._recover import Recovered
-from cipherlog_core._rotation import segments
+from cipherlog_core._rotation import logs, segments
 from cipherlog_core._settings import Choice
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "filesystem_of",
     "is_network",
     "left_lines",
+    "logs",
+    "open_regular",
     "recover",
     "require_steady",
     "ring_states",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,17 @@ for number in range(3):
     logger.event("x")
 os._exit(9)
 """
+
+
+ODD_FILES: dict[str, Callable[[Path, Path], object]] = {
+    "fifo": lambda active, _: os.mkfifo(active),
+    "folder": lambda active, _: active.mkdir(),
+    "dangling": lambda active, _: active.symlink_to("nothing"),
+    "loop": lambda active, _: active.symlink_to(active),
+    "broken gz": lambda _, segment: Path(f"{segment}.gz").write_bytes(b"no gzip at all"),
+    "cut gz": lambda _, segment: Path(f"{segment}.gz").write_bytes(gzip.compress(bytes(1000))[:-9]),
+    "only a segment": lambda _, segment: segment.write_text("wrong\n"),
+}
 
 
 def run(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,17 +81,50 @@ def test_a_living_process(tmp_path: Path) -> None:
     assert f"ring of app.jsonl, process {process.pid}, which lives: 0 records wait in 0% of 4096 KiB" in text
 
 
+def test_what_an_ended_process_left_is_no_trouble(tmp_path: Path) -> None:
+    """A server that re-raises SIGTERM ends so: it is told what brings it in, and that does."""
+    run("-c", LEAVE, folder=tmp_path)
+    code, text = doctor(tmp_path)
+    assert (code, "All is well." in text) == (0, True)
+    assert "which has ended: 3 records wait" in text
+    assert "the next start or `openrouter-tap report` brings them in" in text
+    run("-m", "openrouter_tap", "report", str(tmp_path), folder=tmp_path)
+
+    assert (tmp_path / "app.jsonl").read_text().count("\n") == 3
+    assert "no rings" in doctor(tmp_path)[1]
+
+
+def test_all_files_of_all_logs_are_looked_at(tmp_path: Path) -> None:
+    """Text logs, and those of which only compressed segments are left."""
+    run("-c", "import cipherlog_core as c; c.start('app').event('x')", folder=tmp_path)
+    run("-c", "import cipherlog_core as c; c.start('app').event('x')", folder=tmp_path, LOG_JSON="false")
+    packed = gzip.compress((tmp_path / "app.jsonl").read_bytes())
+    (tmp_path / "old-20261124T000000Z-000001.jsonl.gz").write_bytes(packed)
+    code, text = doctor(tmp_path)
+
+    assert code == 0
+    assert "app.log: 1 files" in text
+    assert f"old.jsonl: 1 files, {len(packed)} bytes; of its last 1 lines 0 are not of the schema" in text
+
+
 @pytest.mark.parametrize(
     ("trouble", "told"),
     [
         ("setting", "LOG_LEVEL='loud': Invalid enum value 'loud'; 'INFO' is in force"),
-        ("dead ring", "which is dead: 3 records wait"),
         ("bad ring", "makes no sense"),
         ("set aside", "was no ring of this version"),
         ("torn line", "1 are not of the schema (Input data was truncated)"),
         ("wrong line", "1 are not of the schema (Object missing required field"),
         ("dropped", "tell of 7 events that were dropped"),
         ("file", "is no folder"),
+        ("in a file", "it cannot be made"),
+        ("fifo", "a.jsonl cannot be read: [Errno 22] not a regular file"),
+        ("folder", "a.jsonl cannot be read: [Errno 22] not a regular file"),
+        ("dangling", "a.jsonl cannot be read: [Errno 40]"),
+        ("loop", "a.jsonl cannot be read: [Errno 40]"),
+        ("broken gz", "a-20261124T000000Z-000001.jsonl.gz cannot be read"),
+        ("cut gz", "a-20261124T000000Z-000001.jsonl.gz cannot be read"),
+        ("only a segment", "a.jsonl: 1 files, 6 bytes; of its last 1 lines 1 are not"),
         ("memory", "events do not survive the death of their process"),
     ],
 )
@@ -88,15 +134,21 @@ def test_what_is_wrong_is_told(trouble: str, told: str, tmp_path: Path) -> None:
     environment = {}
     if trouble == "setting":
         environment["LOG_LEVEL"] = "loud"
-    elif trouble in ("dead ring", "bad ring", "set aside"):
+    elif trouble in ("bad ring", "set aside"):
         run("-c", LEAVE, folder=folder)
         (ring,) = (folder / ".spool").glob("*.ring")
         if trouble == "bad ring":
             os.truncate(ring, 100)
-        elif trouble == "set aside":
+        else:
             ring.rename(f"{ring}.bad")
     elif trouble == "file":
         folder.write_text("")
+    elif trouble == "in a file":
+        folder.write_text("")
+        folder /= "sub"
+    elif trouble in ODD_FILES:
+        folder.mkdir()
+        ODD_FILES[trouble](folder / "a.jsonl", folder / "a-20261124T000000Z-000001.jsonl")
     elif trouble == "memory":
         folder = Path("/proc/self")
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import os
 import platform
 import stat
+import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,7 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cipherlog_core import schemas as core_schemas
-from cipherlog_core.reading import Choice, Folders, filesystem_of, is_network, require_steady, ring_states, segments
+from cipherlog_core.reading import (
+    Choice,
+    Folders,
+    filesystem_of,
+    is_network,
+    logs,
+    open_regular,
+    require_steady,
+    ring_states,
+    segments,
+)
 from openrouter_tap import schemas
 
 __all__ = ["examine"]
@@ -92,9 +104,9 @@ def _folder(folders: Folders) -> Iterator[Finding]:
         if os.path.exists(place):
             yield Finding(False, f"{place} is no folder")
             return
-        while not os.path.exists(place):
+        while not os.path.lexists(place):
             place = os.path.dirname(place)
-        can = os.access(place, os.W_OK)
+        can = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
         yield Finding(can, f"{folders.logs} is not there; it {'will' if can else 'cannot'} be made at the first event")
     else:
         mode = stat.S_IMODE(os.stat(place).st_mode)
@@ -137,7 +149,8 @@ def _rings(folders: Folders) -> Iterator[Finding]:
         elif state.is_alive:
             yield Finding(True, f"{name}, which lives: {fill}")
         else:
-            yield Finding(False, f"{name}, which is dead: {fill}; the next start or `openrouter-tap report` moves them")
+            fate = "; the next start or `openrouter-tap report` brings them in" if records else ""
+            yield Finding(True, f"{name}, which has ended: {fill}{fate}")
     if not states:
         yield Finding(True, "no rings: nobody is logging, and nothing was left behind")
     for folder in folders.rings:
@@ -148,35 +161,58 @@ def _rings(folders: Folders) -> Iterator[Finding]:
 
 def _logs(folders: Folders) -> Iterator[Finding]:
     try:
-        names = sorted(name for name in os.listdir(folders.logs) if os.path.splitext(name)[1] == ".jsonl")
+        names = logs(folders.logs)
     except OSError:
         return
-    closed = {os.path.basename(path) for name in names for path in segments(folders.logs, name)[:-1]}
     for name in names:
-        if name not in closed:
-            yield from _log(folders.logs, name)
+        yield from _log(folders.logs, name)
 
 
 def _log(folder: str, name: str) -> Iterator[Finding]:
-    paths = segments(folder, name)
-    size = sum(os.path.getsize(path) for path in paths)
-    lines = _last_lines(os.path.join(folder, name))
+    active = os.path.join(folder, name)
+    closed = [path for path in segments(folder, name) if path != active]
+    count = size = 0
+    end = b""
+    for path in closed + [active] * os.path.lexists(active):
+        try:
+            more, end = _end(path)
+        except FileNotFoundError:  # it has just been compressed or deleted
+            continue
+        except (OSError, EOFError, zlib.error) as error:
+            yield Finding(False, f"{path} cannot be read: {error}")
+        else:
+            count, size = count + 1, size + more
+    text = f"{name}: {count} files, {size:,} bytes"
+    if not name.endswith(".jsonl"):
+        yield Finding(True, text)
+        return
+    lines = _last_lines(end)
     bad = [trouble for line in lines if (trouble := _trouble(line))]
-    text = (
-        f"{name}: {len(paths)} files, {size:,} bytes; of its last {len(lines)} lines {len(bad)} are not of the schema"
-    )
+    text = f"{text}; of its last {len(lines)} lines {len(bad)} are not of the schema"
     yield Finding(not bad, f"{text} ({bad[0]})" if bad else text)
     dropped = sum(_dropped(line) for line in lines)
     if dropped:
         yield Finding(False, f"{name}: its last lines tell of {dropped} events that were dropped")
 
 
-def _last_lines(path: str) -> list[bytes]:
-    with open(path, "rb") as file:
+def _end(path: str) -> tuple[int, bytes]:
+    """The size of a file, and the end of what is in it; a compressed one is read from end to end."""
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _LAST))
-        lines = file.read().split(b"\n")
-    whole = lines if size <= _LAST else lines[1:]
+        if not path.endswith(".gz"):
+            file.seek(max(0, size - _LAST))
+            return size, file.read(_LAST)
+        file.seek(0)
+        end = b""
+        with gzip.open(file) as unpacked:
+            while data := unpacked.read(_LAST):
+                end = (end + data)[-_LAST:]
+        return size, end
+
+
+def _last_lines(end: bytes) -> list[bytes]:
+    lines = end.split(b"\n")
+    whole = lines if len(end) < _LAST else lines[1:]
     return [line for line in whole if line][-_LINES:]
 
 
