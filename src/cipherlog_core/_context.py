@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from cipherlog_core._encode import encode, encode_text, text_or_none
+from cipherlog_core._notice import shown
 
 __all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "bound", "encode_ids", "pin"]
 
@@ -77,7 +79,7 @@ def bind(**context: object) -> Scope[Context]:
     """Add *context* to each event of this task or thread, until the end of the ``with`` block if it opens one.
 
     ``tool``, ``session_id`` and ``request_id`` fill the record's own keys; all else goes to the ``fields`` of
-    `Logger.event`, where explicit keywords win.
+    `Logger.event`, where explicit keywords win. What an async generator binds its consumer sees while it is suspended.
     """
     current = CONTEXT.get()
     return Scope(CONTEXT, Context.of({**current.bound, **context}, current.pinned))
@@ -86,9 +88,20 @@ def bind(**context: object) -> Scope[Context]:
 def bound(function: Callable[P, R]) -> Callable[P, R]:
     """*function*, to be called in another thread, with what is bound here and now.
 
-    Threads and executors begin with nothing bound: ``pool.submit(bound(work), 1)``.
+    Threads and executors begin with nothing bound: ``pool.submit(bound(work), 1)``. An ``async def`` may be run by
+    another loop. Raises `TypeError` for a generator function: its body runs with what is bound where it is consumed.
     """
     context = CONTEXT.get()
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"bound({shown(function)}): a generator runs where it is consumed; call bind() in there")
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with Scope(CONTEXT, context):
+                return await function(*args, **kwargs)
+
+        return cast(Callable[P, R], run)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -37,7 +37,7 @@ config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
 for handler in config["handlers"].values():
     handler.clear()
     handler |= {"class": "cipherlog_core.CipherHandler", "server": "api"}
-config["loggers"]["shop"] = {"handlers": ["default"], "level": "INFO"}
+config["root"] = {"level": "INFO", "handlers": ["default"]}
 uvicorn.run(Starlette(routes=[Route("/", hello)]), port=int(sys.argv[1]), log_config=config)
 """
 

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+import cipherlog_core
 from cipherlog_core import bind
 from cipherlog_core._context import CONTEXT, pin
 
@@ -62,3 +67,31 @@ def test_ending_in_another_context_is_harmless() -> None:
         steps.close()
 
         assert bound() == {"session_id": "here"}
+
+
+def test_a_coroutine_function_takes_its_context_along() -> None:
+    """To a loop in another thread, and over its awaits."""
+
+    async def work(number: int) -> list[object]:
+        before = bound()
+        await asyncio.sleep(0)
+        return [number, before, bound()]
+
+    with bind(session_id="s"):
+        carried = cipherlog_core.bound(work)
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(lambda: asyncio.run(carried(7))).result() == [7, {"session_id": "s"}, {"session_id": "s"}]
+
+
+def test_a_generator_function_takes_nothing_along() -> None:
+    """Which is said, in place of binding nothing."""
+
+    def steps() -> Iterator[int]:
+        yield 1
+
+    async def more_steps() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (steps, more_steps):
+        with pytest.raises(TypeError, match="runs where it is consumed"):
+            cipherlog_core.bound(function)
