@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -29,11 +28,11 @@ class Line(NamedTuple):
 
 def json_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
     """The record that begins with *head* and has *fields* and what is bound; no text in it is longer than 64 KiB."""
-    with suppress(Exception):  # of the caller's values: see `encode`
+    try:
         line = b"%b%b}\n" % (head, with_bound(context, fields, dumps(fields)))
-        if len(line) <= TEXT_LIMIT:
-            return Line(line)
-    return fitted_line(head, context, fields)
+    except Exception:  # noqa: BLE001  of the caller's values: see `encode`
+        return fitted_line(head, context, fields)
+    return Line(line) if len(line) <= TEXT_LIMIT else fitted_line(head, context, fields)
 
 
 def fitted_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:

@@ -135,7 +135,7 @@ class Logger:
             ids = _merged(
                 context, given.pop("tool", None), given.pop("session_id", None), given.pop("request_id", None)
             )
-        if not (_TAKEN.isdisjoint(given) and _TAKEN.isdisjoint(context.fields)):
+        if (given or context.fields) and not (_TAKEN.isdisjoint(given) and _TAKEN.isdisjoint(context.fields)):
             given, context = _renamed({**context.fields, **given}), NOTHING
         is_http = record.levelno <= _DEBUG and self._one_in > 1 and record.name.partition(".")[0] in _HTTP
         if is_http and not self._samples(ids[1], given):

@@ -39,7 +39,12 @@ class Fact(msgspec.Struct):
     size: int | None = None
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class Unprintable:
     def __repr__(self) -> str:
         raise RuntimeError
 
@@ -220,7 +225,7 @@ def test_what_cannot_be_logged_is_counted_and_told(
     logger = cipherlog_core.start("app")
 
     def fail(*_: object) -> None:
-        raise Unprintable
+        raise UnprintableError
 
     with monkeypatch.context() as patch:
         patch.setattr("cipherlog_core._record.head", fail)
