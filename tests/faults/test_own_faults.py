@@ -155,7 +155,7 @@ def everything_on(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", ModuleType("opentelemetry.trace"))
     for name in ("httpx", "httpx2"):
         monkeypatch.setattr(logging.getLogger(name), "disabled", True)
-    cipherlog_core.start("app")
+    monkeypatch.setattr("openrouter_tap._http.servers", [cipherlog_core.start("app")])
     gc.collect()
     gc.freeze()  # what pytest holds would make each collection slow
     yield
