@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cipherlog_core import schemas
 from openrouter_tap._event import CallEvent
@@ -14,17 +14,20 @@ __all__ = ["EVENTS", "Http", "all_schemas"]
 
 
 class Http(Struct, kw_only=True):
-    """``fields`` of the event ``http``: one step of an exchange with a tapped host, at DEBUG."""
+    """``fields`` of the event ``http``: one step of an exchange with a tapped host, at DEBUG.
 
-    phase: Literal["start", "headers", "end"]
-    method: str
-    host: str
-    path: str
+    A program that logs events of this name says what it likes of them.
+    """
+
+    phase: Literal["start", "headers", "end"] | UnsetType | None = UNSET
+    method: str | UnsetType | None = UNSET
+    host: str | UnsetType | None = UNSET
+    path: str | UnsetType | None = UNSET
     """Ids in it are masked."""
-    http_status: int | None
-    latency_ms: float | None
+    http_status: int | UnsetType | None = UNSET
+    latency_ms: float | UnsetType | None = UNSET
     """From the start; null there."""
-    sample_weight: Annotated[int, Meta(gt=0)]
+    sample_weight: Annotated[int, Meta(gt=0)] | UnsetType = UNSET
     """For how many events it stands."""
 
 

@@ -228,8 +228,12 @@ def test_structs_of_wrong_kinds(given: dict[str, Any], path: tuple[str, str], ex
 
 
 def test_a_cost_that_cannot_be_logged_is_counted(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As any other event that is dropped."""
+    """As any other event that is dropped, and told in the log as soon as it can be."""
     before = cipherlog_core.stats().dropped
-    monkeypatch.setattr("openrouter_tap._log_cost.current", None)
-    assert not log_cost(model="m")
+    with monkeypatch.context() as patch:
+        patch.setattr("openrouter_tap._log_cost.current", None)
+        assert not log_cost(model="m")
     assert cipherlog_core.stats().dropped == before + 1
+
+    assert log_cost(model="m")
+    assert [record["event"] for record in logs.read()] == ["openrouter_cost", "records_dropped"]
