@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("interrupted.py")
 
 def interrupted(mode: str, folder: Path) -> dict[str, Any]:
     environment = {**os.environ, **SMALL, "LOG_DIR": str(folder)}
-    command = [sys.executable, "-W", "error", str(SCRIPT), mode, "2.5"]
+    command = [sys.executable, "-W", "error", str(SCRIPT), mode, "1.2"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     told = [line for line in done.stderr.splitlines() if "the next start in that folder writes them" not in line]
     assert (done.returncode, told) == (0, [])
