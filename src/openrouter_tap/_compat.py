@@ -11,7 +11,6 @@ __all__ = [
     "LIBRARIES",
     "StreamBase",
     "TransportBase",
-    "close_iterator",
     "default_transport",
     "host_and_path",
     "is_client",
@@ -119,10 +118,3 @@ def request_body(request: Any) -> bytes | None:
     except AttributeError:
         return None
     return body if isinstance(body, bytes) else None
-
-
-async def close_iterator(chunks: Any) -> None:
-    """Close an iterator that nobody is reading: the libraries close theirs in part, and none behind ours."""
-    close = getattr(chunks, "aclose", None)
-    if close is not None and not getattr(chunks, "ag_running", False):
-        await close()

@@ -1,25 +1,18 @@
 """A reply that is JSON, on its way to the caller: watched and untouched.
 
-It is a stream of both libraries, sync and async, its own iterator, and the `Observation` of the call: one object per
-call. This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
-
-- JSON is one or two chunks: the object is its own async iterator, and keeps the first chunk without a list.
-- `aclose` is a plain function that hands the inner coroutine on when nothing of ours is open.
-- Each step of ours is guarded where it is taken: a fault of ours ends the watching and never the reading.
-  tests/faults/test_own_faults.py makes every function raise.
+JSON is mostly one or two chunks: the first one is kept by reference, and in a list only if there are more.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-from openrouter_tap._compat import StreamBase, close_iterator
-from openrouter_tap._observation import NO_REPLY, Observation
+from openrouter_tap._observation import NO_REPLY
 from openrouter_tap._parse.coding import EDGE, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import Kept
 from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
+from openrouter_tap._watched import WatchedStream
 
 __all__ = ["JsonStream"]
 
@@ -29,16 +22,13 @@ _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
 _BINARY = ("audio/", "image/", "video/", "application/octet-stream")
 
 
-class JsonStream(Observation, StreamBase):
+class JsonStream(WatchedStream):
     """A body that is kept, or its two ends if it is long, and read at the end."""
 
-    body: Any = None
-    """The stream that is watched."""
     size = 0
     _kept: bytes | list[bytes] | Inflater = b""  # the first chunk by reference; a list when there are more
     _held = 0  # bytes in the list
     _cut = False  # whether the list is the two ends of the body
-    _pull: Any = None  # __anext__ of the iterator in use
 
     def at_once(self, content: bytes, *, encoded: bool) -> None:
         """The transport has read the body already, and decoded it if it was *encoded*."""
@@ -98,10 +88,14 @@ class JsonStream(Observation, StreamBase):
     def __iter__(self) -> Iterator[bytes]:
         try:
             for chunk in self.body:
-                try:
-                    self._keep(chunk)
-                except Exception as fault:  # noqa: BLE001
-                    self.give_up(fault)
+                if self._kept or len(chunk) > WHOLE:
+                    try:
+                        self._keep(chunk)
+                    except Exception as fault:  # noqa: BLE001
+                        self.give_up(fault)
+                else:
+                    self._kept = chunk
+                    self.size += len(chunk)
                 yield chunk
         except BaseException as error:
             try:
@@ -114,61 +108,26 @@ class JsonStream(Observation, StreamBase):
         except Exception as fault:  # noqa: BLE001
             self.give_up(fault)
 
-    def close(self) -> None:
-        if not self.done:
-            try:
-                self.leave("closed_early")
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-        self.body.close()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._pull is None:  # httpx2 asks twice for each iteration
-            self._pull = self.body.__aiter__().__anext__
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def _watch(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         try:
-            chunk: bytes = await self._pull()
-        except StopAsyncIteration:
-            self._pull = None  # so that a second iteration asks the body again
-            try:
-                self.finish("completed")
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-            raise
+            async for chunk in chunks:
+                if self._kept or len(chunk) > WHOLE:
+                    try:
+                        self._keep(chunk)
+                    except Exception as fault:  # noqa: BLE001
+                        self.give_up(fault)
+                else:
+                    self._kept = chunk
+                    self.size += len(chunk)
+                yield chunk
         except BaseException as error:
             try:
                 self.fail(error)
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
             raise
-        if self._kept or len(chunk) > WHOLE:
-            try:
-                self._keep(chunk)
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-        else:
-            self._kept = chunk
-            self.size = len(chunk)
-        return chunk
-
-    def aclose(self) -> Coroutine[Any, Any, None]:
-        if not self.done:
-            try:
-                self.leave("closed_early")
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-        return self.body.aclose() if self._pull is None else self._close_both()
-
-    async def _close_both(self) -> None:
-        chunks, self._pull = self._pull.__self__, None
+        self.chunks = self.inner = None
         try:
-            await close_iterator(chunks)
-        finally:
-            await self.body.aclose()
-
-    @property
-    def elapsed(self) -> Any:
-        """What httpx2 asks the stream for; our place is around that one where the hooks have put us."""
-        return getattr(self.body, "elapsed", None)
+            self.finish("completed")
+        except Exception as fault:  # noqa: BLE001
+            self.give_up(fault)

@@ -22,6 +22,7 @@ __all__ = ["STARTED", "Begun", "begin", "emitter", "not_observed", "observe", "o
 
 _modules = sys.modules
 _EVENT_STREAM = b"text/event-stream"
+_JSON = b"application/json"
 _SWITCHING_PROTOCOLS = 101
 _DEEPEST = 16  # exceptions in a chain
 STARTED: Final = 2
@@ -55,7 +56,8 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
     headers = response.headers
     content_type, request_id = reply_headers(headers)
     # The class first: an observation that is thrown away would report an abandoned call.
-    call = SseStream() if content_type[:17].lower() == _EVENT_STREAM else JsonStream()
+    is_stream = content_type != _JSON and content_type[:17].lower() == _EVENT_STREAM
+    call = SseStream() if is_stream else JsonStream()
     try:
         call.request, call.emit, call.epoch = request, emit, _observation.epoch
         call.context, call.started = context, started
@@ -73,7 +75,7 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
         elif response.status_code == _SWITCHING_PROTOCOLS:
             call.finish("completed")
             return
-        elif call.streamed:
+        elif is_stream:
             open_streams.add(call)
         response.stream = call
     except Exception:

@@ -1,32 +1,27 @@
 """A reply that is a stream of events, on its way to the caller: watched and untouched.
 
-One object per call, as in `_json_stream`. This module is bent for speed; benchmarks/tap.py justifies it. What is odd:
+This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
 
-- SSE is many chunks: a generator per iteration, 3 times as fast per chunk as an iterator class. The async one is
-  started with the event loop's hooks off (`__aiter__`), so no loop and no trio keeps books on it; one left behind is
-  closed on the spot, without a warning. `parts.append` is written out: 3.11 specialises that, and not a cached name.
+- SSE is many chunks: a generator per iteration, 3 times as fast per chunk as an iterator class. `parts.append` is
+  written out: 3.11 specialises that, and not a cached name.
 - A stream is watched in three loops: until its first content, until its end, and not at all behind that. Sync and async
   are twins, written out: what they share, put into a call, costs 30 ns a chunk. What has other `Marks` than chat stays
   in the first loop, which costs half a microsecond a chunk.
 - The end of a stream is `[DONE]`, not the end of its bytes: SDKs stop there and close, and openai's async client
   iterates again to drain the rest. Two bytes before a chunk's end hint at it; `Kept.is_over` proves it.
-- `aclose` is a plain function that hands the inner coroutine on when nothing of ours is open.
-- Each step of ours is guarded where it is taken: a fault of ours ends the watching and never the reading.
-  tests/faults/test_own_faults.py makes every function raise.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-from openrouter_tap._compat import StreamBase, close_iterator, host_and_path
+from openrouter_tap._compat import host_and_path
 from openrouter_tap._event import Outcome
-from openrouter_tap._observation import Observation, clock, endpoint_of
+from openrouter_tap._observation import clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import OVERLAP, Kept, Marks, has_content, marks_of
 from openrouter_tap._parse.wire import Reply
+from openrouter_tap._watched import WatchedStream
 
 __all__ = ["SseStream"]
 
@@ -34,20 +29,16 @@ _BRACKET = ord("]")
 _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
 
 
-class SseStream(Observation, StreamBase):
+class SseStream(WatchedStream):
     """A stream of events, of which the last ones are kept and read at the end."""
 
     streamed = True
-    body: Any = None
-    """The stream that is watched."""
     _held = 0  # bytes in the kept chunks
     _over = False  # whether [DONE] was seen
     _overlap = b""  # the end of what was searched for content
     _marks: Marks | None = None  # where content and end are not chat's
     _begun = False  # whether `_marks` is known
     _ending = False  # whether the last event of those has begun
-    _chunks: AsyncGenerator[bytes, None] | None = None  # our generator, and the body's iterator behind it
-    _inner: Any = None
 
     def __init__(self) -> None:
         self._kept = Kept()
@@ -175,33 +166,11 @@ class SseStream(Observation, StreamBase):
                 self.give_up(fault)
             raise
 
-    def close(self) -> None:
-        if not self.done:
-            try:
-                self.leave("closed_early")
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-        self.body.close()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = self._chunks = self._watch()
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, None)
-        try:
-            chunks.__anext__().send(None)  # to its first yield: begun, and known to no event loop
-        except StopIteration:
-            pass
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-        return chunks
-
-    async def _watch(self) -> AsyncGenerator[bytes, None]:  # noqa: C901, PLR0912  the twin of __iter__
+    async def _watch(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:  # noqa: C901, PLR0912  the twin
         kept = self._kept
         parts, limit = kept.parts, kept.limit
-        self._inner = chunks = self.body.__aiter__()
         held = None
         try:
-            yield b""  # taken by __aiter__
             if not self.done and (self.first_content is None or self._marks is not None):
                 async for chunk in chunks:
                     try:
@@ -234,7 +203,7 @@ class SseStream(Observation, StreamBase):
                         self.finish("completed")
                     except Exception as fault:  # noqa: BLE001
                         self.give_up(fault)
-                    self._chunks = self._inner = None
+                    self.chunks = self.inner = None
                     return
                 yield chunk
             async for chunk in chunks:
@@ -247,26 +216,4 @@ class SseStream(Observation, StreamBase):
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
             raise
-        self._chunks = self._inner = None
-
-    def aclose(self) -> Coroutine[Any, Any, None]:
-        if not self.done:
-            try:
-                self.leave("closed_early")
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-        return self.body.aclose() if self._chunks is None else self._close_all()
-
-    async def _close_all(self) -> None:
-        chunks, inner = self._chunks, self._inner
-        self._chunks = self._inner = None
-        try:
-            await close_iterator(chunks)
-            await close_iterator(inner)
-        finally:
-            await self.body.aclose()
-
-    @property
-    def elapsed(self) -> Any:
-        """What httpx2 asks the stream for; our place is around that one where the hooks have put us."""
-        return getattr(self.body, "elapsed", None)
+        self.chunks = self.inner = None
