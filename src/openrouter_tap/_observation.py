@@ -22,7 +22,7 @@ from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
-from openrouter_tap._parse.wire import Reply
+from openrouter_tap._parse.wire import ABSENT, Reply
 
 __all__ = ["NO_REPLY", "NO_TRACE", "TEXT", "TRACING", "Emit", "Observation", "clock", "endpoint_of", "trace_ids"]
 
@@ -168,8 +168,9 @@ class Observation:
             return None  # an administrative call
         body = request_body(request)
         asked = read_request(body) if body else NOTHING_ASKED
-        failure = None
-        if outcome != "completed" or not sound or self.status != _OK or reply.failure is not None:
+        choices, failure = reply.choices, None
+        is_plain = choices and len(choices) == 1 and choices[0].error is ABSENT and reply.error is ABSENT
+        if not is_plain or not sound or self.status != _OK or outcome != "completed":
             outcome, failure = self._judged(outcome, error, reply, sound)
         attempt, call_id = 1, None
         if generation_id is None and self.request_id is None:
@@ -178,7 +179,6 @@ class Observation:
         if retries is not None or outcome != "completed" or last_attempt() is not None:
             attempt, call_id = attempt_of(request, _count(retries), is_well=outcome in _WELL)
         pinned = self.context.pinned
-        choices = reply.choices
         trace_id, span_id = self.trace
         return CallEvent(  # by position, in the order of its fields: names would cost each call 0.9 µs
             "openrouter",
