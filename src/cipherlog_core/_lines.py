@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def describe_drops(name: str, count: int, since: float, reason: str) -> bytes:
     begin = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = {"dropped": count, "since": begin, "reason": reason}
     if name.endswith(TEXT_SUFFIX):
-        ts, _, _ = _record.stamp()
+        ts, _ = _record.stamp_at(time.time())
         return text_line_of((ts, "WARNING", _LOGGER, "records_dropped"), NOTHING.ids, fields).data
     head = _record.head(_origin.prefix("WARNING", "records_dropped"), NOTHING.ids_json)
     return json_line(head, NOTHING, fields).data

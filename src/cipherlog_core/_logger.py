@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
@@ -90,7 +91,7 @@ class Logger:
                 return False
             if self._is_text:
                 ids = _merged(context, tool, session_id, request_id)
-                ts, _, _ = _record.stamp()
+                ts, _ = _record.stamp_at(time.time())
                 return self._put(text_line_of((ts, level, self.server, str(name)), ids, {**context.fields, **more}))
             if tool is None and session_id is None and request_id is None:
                 ids_json = context.ids_json

@@ -1,6 +1,8 @@
 """The head of every record: the same keys for all, and what does not change encoded once.
 
-`stamp` and `head` are bent for speed (benchmarks/emit.py): what they share is written out in both.
+`head` is bent for speed (benchmarks/emit.py). What it shares with `Channel.emit_with_ids` is written out in both: one
+reading of the clock for the time and the id (microseconds, then what is unique to this process, then a count), and the
+name that the current thread has now.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ import weakref
 from cipherlog_core._encode import encode_text
 from cipherlog_core._fork import mark
 
-__all__ = ["Origin", "head", "head_of", "identity", "name_server", "renew", "server_name", "stamp", "stamp_at"]
+__all__ = ["Origin", "head", "head_of", "identity", "name_server", "renew", "server_name", "stamp_at"]
 
 _LATEST = 1e10  # seconds after 1970 that an id has room for
 _MANY = 1024  # different names after which a cache is emptied
 
-_now = time.time_ns
-_count = itertools.count().__next__
-_second: tuple[int, str] = (-1, "")  # one tuple, so that no thread sees half of another's
-_local = threading.local()
+now = time.time_ns
+count_up = itertools.count().__next__
+this_second: tuple[int, str] = (-1, "")  # one tuple, so that no thread sees half of another's
+local = threading.local()
 _thread_names: dict[str, str] = {}
 _server: str | None = None
 
@@ -31,7 +33,7 @@ pid = -1
 identity = object()
 """Another object whenever process or server are others: what was encoded for them is then to be encoded anew."""
 _origins: weakref.WeakSet[Origin] = weakref.WeakSet()
-_suffixes: list[str] = []
+suffixes: list[str] = []
 
 
 class Origin:
@@ -58,26 +60,8 @@ class Origin:
         return f'"level":{level_},"logger":{logger},"pid":{of_pid},"server":{server},"event":{event_}'
 
 
-def stamp() -> tuple[str, str, str]:
-    """The time of now as text, an id, and the name that the current thread has now.
-
-    The id: microseconds, then what is unique to this process, then a count. One reading of the clock for both: two of
-    the dearest things in an event.
-    """
-    micros = _now() // 1000
-    second, date = _second
-    if micros // 1_000_000 != second:
-        date = _new_second(micros // 1_000_000)
-    digits = str(micros)
-    try:
-        name = _local.thread._name  # noqa: SLF001  .name is a function of Python, and dearer than all the rest here
-    except AttributeError:
-        name = _thread_name()
-    return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF], name
-
-
-def _thread_name() -> str:
-    _local.thread = threading.current_thread()
+def thread_name() -> str:
+    local.thread = threading.current_thread()
     return threading.current_thread().name
 
 
@@ -86,17 +70,17 @@ def stamp_at(seconds: float) -> tuple[str, str]:
     if not 0 <= seconds < _LATEST:
         seconds = time.time()
     micros = int(seconds * 1_000_000)
-    second, date = _second
+    second, date = this_second
     if micros // 1_000_000 != second:
         date = _date(micros // 1_000_000)
     digits = f"{micros:016}"
-    return f"{date}{digits[-6:]}Z", digits + _suffixes[_count() & 0xFFF]
+    return f"{date}{digits[-6:]}Z", digits + suffixes[count_up() & 0xFFF]
 
 
-def _new_second(second: int) -> str:
-    global _second
-    _second = second, _date(second)
-    return _second[1]
+def new_second(second: int) -> str:
+    global this_second
+    this_second = second, _date(second)
+    return this_second[1]
 
 
 def _date(second: int) -> str:
@@ -105,18 +89,18 @@ def _date(second: int) -> str:
 
 def head(prefix: str, ids: str) -> bytes:
     """A record of here and now, up to the value of its ``fields``."""
-    micros = _now() // 1000
-    second, date = _second
+    micros = now() // 1000
+    second, date = this_second
     if micros // 1_000_000 != second:
-        date = _new_second(micros // 1_000_000)
+        date = new_second(micros // 1_000_000)
     digits = str(micros)
     try:
-        name = _local.thread._name  # noqa: SLF001  see stamp
+        name = local.thread._name  # noqa: SLF001  .name is a function of Python, and dearer than all the rest here
     except AttributeError:
-        name = _thread_name()
+        name = thread_name()
     thread = _thread_names.get(name) or _new_thread_name(name)
     return (
-        f'{{"schema":1,"id":"{digits}{_suffixes[_count() & 0xFFF]}","ts":"{date}{digits[-6:]}Z",'
+        f'{{"schema":1,"id":"{digits}{suffixes[count_up() & 0xFFF]}","ts":"{date}{digits[-6:]}Z",'
         f'{prefix},"thread":{thread},{ids},"fields":'
     ).encode()
 
@@ -149,10 +133,10 @@ def name_server(name: str) -> None:
 
 def renew() -> None:
     """Take a new identity, so that ids stay unique: at import and in a forked child."""
-    global pid, _suffixes, identity
+    global pid, suffixes, identity
     mark()
     process = secrets.token_hex(5)
-    pid, _suffixes, identity = os.getpid(), [f"{process}{count:03x}" for count in range(0x1000)], object()
+    pid, suffixes, identity = os.getpid(), [f"{process}{count:03x}" for count in range(0x1000)], object()
     _forget_prefixes()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
-from openrouter_tap._observation import Observation
+from openrouter_tap._observation import Observation, OpenStreams
 from openrouter_tap._observe import STARTED, Begun, begin, emitter, not_observed, observe
 from openrouter_tap._options import Hosts, TapOptions
 
@@ -21,7 +21,7 @@ class _Hooks:
         self._hosts = Hosts(options.hosts)
         self._emit = emitter(options.on_event)
         self._begun: WeakKeyDictionary[Any, Begun] = WeakKeyDictionary()
-        self._open: WeakSet[Observation] = WeakSet()
+        self._open: OpenStreams = {}
 
     def request(self, request: Any) -> None:
         try:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import ref
 
 from openrouter_tap import _http
 from openrouter_tap._attempts import attempt_of
@@ -24,10 +25,24 @@ from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
 from openrouter_tap._parse.wire import ABSENT, Reply
 
-__all__ = ["NO_REPLY", "NO_TRACE", "TEXT", "TRACING", "Emit", "Observation", "clock", "endpoint_of", "trace_ids"]
+__all__ = [
+    "NO_REPLY",
+    "NO_TRACE",
+    "TEXT",
+    "TRACING",
+    "Emit",
+    "Observation",
+    "OpenStreams",
+    "clock",
+    "endpoint_of",
+    "trace_ids",
+]
 
 Emit = Callable[[CallEvent, str | None, str | None, str | None], object]
 """Takes the event of a call, and the record's tool, session_id and request_id."""
+
+OpenStreams = dict[int, ref["Observation"]]
+"""Streams whose end is not seen, by their `id`. A `WeakSet` of them costs each stream 3 µs."""
 
 clock = time.perf_counter_ns
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, MutableSet
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
+from weakref import ref
 
 from openrouter_tap import _bridge, _http, _observation
 from openrouter_tap._attempts import last
@@ -15,7 +16,7 @@ from openrouter_tap._compat import reply_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
-from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Emit, Observation, clock, trace_ids
+from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Emit, Observation, OpenStreams, clock, trace_ids
 from openrouter_tap._sse_stream import SseStream
 
 __all__ = ["STARTED", "Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
@@ -46,7 +47,7 @@ def begin(request: Any) -> Begun | None:
     return context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug
 
 
-def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams: MutableSet[Observation]) -> None:
+def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams: OpenStreams) -> None:
     """Put the observation between the reply's body and the caller."""
     headers_at = clock()
     body = response.stream
@@ -75,8 +76,9 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
         elif response.status_code == _SWITCHING_PROTOCOLS:
             call.finish("completed")
             return
-        elif is_stream:
-            open_streams.add(call)
+        elif isinstance(call, SseStream):
+            call.open_streams = open_streams
+            open_streams[id(call)] = ref(call)
         response.stream = call
     except Exception:
         call.done = True

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from openrouter_tap._compat import host_and_path
 from openrouter_tap._event import Outcome
-from openrouter_tap._observation import clock, endpoint_of
+from openrouter_tap._observation import OpenStreams, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import OVERLAP, Kept, Marks, has_content, marks_of
 from openrouter_tap._parse.wire import Reply
@@ -33,6 +33,7 @@ class SseStream(WatchedStream):
     """A stream of events, of which the last ones are kept and read at the end."""
 
     streamed = True
+    open_streams: OpenStreams = {}  # noqa: RUF012  that of the transport, where there is one
     _held = 0  # bytes in the kept chunks
     _over = False  # whether [DONE] was seen
     _overlap = b""  # the end of what was searched for content
@@ -51,6 +52,7 @@ class SseStream(WatchedStream):
         self.finish("completed")
 
     def facts(self) -> tuple[Reply, bool]:
+        self.open_streams.pop(id(self), None)
         try:
             return self._facts()
         finally:

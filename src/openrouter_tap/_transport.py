@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakSet
 
 from openrouter_tap._compat import TransportBase, default_transport
-from openrouter_tap._observation import Observation
+from openrouter_tap._observation import OpenStreams
 from openrouter_tap._observe import Begun, begin, emitter, not_observed, observe, observe_failure
 from openrouter_tap._options import Hosts, TapOptions, notice_proxies
 
@@ -36,7 +35,7 @@ class TappedTransport(TransportBase):
         self._given = inner
         self._sync = self._async = inner
         self._making = threading.Lock()
-        self._open: WeakSet[Observation] = WeakSet()
+        self._open: OpenStreams = {}
         try:
             hosts = Hosts(options.hosts)
             self._emit = emitter(options.on_event)
@@ -118,11 +117,12 @@ class TappedTransport(TransportBase):
 
     def _leave_open(self) -> None:
         """The client closes: streams that are open then have no end to wait for."""
-        for call in list(self._open):
-            try:
-                call.leave("abandoned")
-            except Exception as fault:  # noqa: BLE001
-                call.give_up(fault)
+        for call in [left() for left in list(self._open.values())]:
+            if call is not None:
+                try:
+                    call.leave("abandoned")
+                except Exception as fault:  # noqa: BLE001
+                    call.give_up(fault)
 
     def __enter__(self) -> Self:
         if self._given is not None:
