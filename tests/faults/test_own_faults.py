@@ -23,13 +23,19 @@ from replies import COMMENT, chunk, dumps, message, stream
 import cipherlog_core
 from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse, log_cost
 
-PATHS = ["_transport", "_observe", "_observation", "_json_stream", "_sse_stream", "_compat", "_options", "_http"]
-PATHS += ["_attempts", "_bridge", *(f"_parse.{found.name}" for found in pkgutil.iter_modules(_parse.__path__))]
+PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_compat"]
+PATHS += [
+    "_options",
+    "_http",
+    "_attempts",
+    "_bridge",
+    *(f"_parse.{found.name}" for found in pkgutil.iter_modules(_parse.__path__)),
+]
 MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"_close_both", "_close_all", "close_iterator", "_watch"}
+INTERFACE |= {"_close_all", "_close_iterator", "_watch"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 
@@ -38,7 +44,7 @@ UNREACHED = {
     *("_compat.is_client", "_options.Hosts.taps", "_transport.TappedTransport.taps"),  # of the other doors
     *("_transport.TappedTransport.around", "_options.notice_proxies"),
     "_observation._new_epoch",  # in a forked child
-    *("_json_stream.JsonStream.elapsed", "_sse_stream.SseStream.elapsed"),  # for the hooks
+    "_watched.WatchedStream.elapsed",  # for the hooks
     "_observation.lost",  # when something else has raised
 }
 TYPES = ("typing", "types", "collections.abc")  # of what are names for types
@@ -49,11 +55,7 @@ def _is_ours(module: ModuleType, name: str, value: Any) -> bool:
     """Whether *module* defines *value*, or gives a name of its own to what others define."""
     if inspect.isfunction(value):
         return value.__code__.co_filename == module.__file__
-    names_it = (
-        callable(value)
-        and not isinstance(value, type)
-        and type(value).__module__ not in ("typing", "collections.abc", "types")
-    )
+    names_it = callable(value) and not isinstance(value, type) and type(value).__module__ not in TYPES
     return names_it and not name.startswith("__") and getattr(value, "__name__", None) != name
 
 
