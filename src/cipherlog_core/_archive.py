@@ -125,10 +125,12 @@ class Archiver:
 
     def _prune(self, log: Log) -> None:
         """Delete the oldest segments beyond the number that is kept, but none that is still to be told."""
+        if not log.settings.backups:
+            return  # and no look at a folder that may hold very many
         found = list(closed_segments(log.folders.logs, log.name))
         kept = sorted({segment.number for segment in found})[-log.settings.backups :]
         for segment in self._told(found):
-            if log.settings.backups and segment.number < kept[0]:
+            if segment.number < kept[0]:
                 _unlink(segment.path)
 
     def _told(self, found: list[Segment]) -> list[Segment]:
