@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,14 @@ __all__ = [
     "LIBRARIES",
     "StreamBase",
     "TransportBase",
+    "aiterate",
     "default_transport",
     "host_and_path",
     "is_client",
+    "iterate",
+    "nothing",
     "one_header",
+    "read_content",
     "reply_headers",
     "request_body",
 ]
@@ -39,6 +44,7 @@ def _installed() -> list[ModuleType]:
 LIBRARIES = _installed()
 CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (library.Client, library.AsyncClient)]
 
+_NEVER: Any = object()  # no chunk is equal to it
 _TELLING = frozenset({b"content-type", b"request-id", b"x-request-id"})
 
 if TYPE_CHECKING:
@@ -111,6 +117,14 @@ def host_and_path(url: Any) -> tuple[str, str]:
         return url.host, url.path
 
 
+def read_content(response: Any) -> bytes | None:
+    """The decoded body of a reply that is closed; None where it was closed unread."""
+    try:
+        return response.content  # type: ignore[no-any-return]
+    except RuntimeError:  # ResponseNotRead is one
+        return None
+
+
 def request_body(request: Any) -> bytes | None:
     """The body if it is in memory; None for a stream, which only the inner transport may read."""
     try:
@@ -118,3 +132,30 @@ def request_body(request: Any) -> bytes | None:
     except AttributeError:
         return None
     return body if isinstance(body, bytes) else None
+
+
+def iterate(body: Any) -> Iterator[bytes]:
+    """The iterator of *body*, to be used in more than one loop; one that cannot be is given what it lacks for that."""
+    chunks = iter(body)
+    return chunks if hasattr(chunks, "__iter__") else iter(chunks.__next__, _NEVER)
+
+
+def aiterate(body: Any) -> AsyncIterator[bytes]:
+    """The same of an asynchronous one."""
+    chunks: AsyncIterator[bytes] = body.__aiter__()
+    return chunks if hasattr(chunks, "__aiter__") else _stepped(chunks)
+
+
+async def _stepped(chunks: Any) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            chunk = await chunks.__anext__()
+        except StopAsyncIteration:
+            return
+        yield chunk
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    """No chunk."""
+    return
+    yield b""

@@ -5,7 +5,7 @@ JSON is mostly one or two chunks: the first one is kept by reference, and in a l
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from openrouter_tap._observation import NO_REPLY
 from openrouter_tap._parse.coding import EDGE, WHOLE, Inflater, edges, is_deflated
@@ -108,9 +108,9 @@ class JsonStream(WatchedStream):
         except Exception as fault:  # noqa: BLE001
             self.give_up(fault)
 
-    async def _watch(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in chunks:
+            async for chunk in self.body:
                 if self._kept or len(chunk) > WHOLE:
                     try:
                         self._keep(chunk)
@@ -126,7 +126,6 @@ class JsonStream(WatchedStream):
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
             raise
-        self.chunks = self.inner = None
         try:
             self.finish("completed")
         except Exception as fault:  # noqa: BLE001

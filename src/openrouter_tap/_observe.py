@@ -12,7 +12,7 @@ from weakref import ref
 from openrouter_tap import _bridge, _http, _observation
 from openrouter_tap._attempts import last
 from openrouter_tap._bridge import Context, current, notice
-from openrouter_tap._compat import reply_headers
+from openrouter_tap._compat import read_content, reply_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
@@ -72,7 +72,11 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
             call.log("headers", headers_at)
         call.body = body
         if response.is_closed:
-            call.at_once(response.content, encoded="content-encoding" in response.headers)
+            content = read_content(response)
+            if content is None:
+                call.leave("closed_early")
+            else:
+                call.at_once(content, encoded="content-encoding" in headers)
         elif response.status_code == _SWITCHING_PROTOCOLS:
             call.finish("completed")
             return

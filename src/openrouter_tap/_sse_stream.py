@@ -13,9 +13,9 @@ This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 
-from openrouter_tap._compat import host_and_path
+from openrouter_tap._compat import aiterate, host_and_path, iterate, nothing
 from openrouter_tap._event import Outcome
 from openrouter_tap._observation import OpenStreams, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
@@ -121,7 +121,7 @@ class SseStream(WatchedStream):
     def __iter__(self) -> Iterator[bytes]:  # noqa: C901, PLR0912  see above: three loops, what they share written out
         kept = self._kept
         parts, limit = kept.parts, kept.limit
-        chunks = iter(self.body)
+        chunks = iterate(self.body)
         held = None
         try:
             if not self.done and (self.first_content is None or self._marks is not None):
@@ -133,6 +133,8 @@ class SseStream(WatchedStream):
                     yield chunk
                     if opened:
                         break
+                else:
+                    chunks = iter(())  # it has ended, and is not asked again
             if not self.done:
                 held = self._held
                 for chunk in chunks:
@@ -168,9 +170,10 @@ class SseStream(WatchedStream):
                 self.give_up(fault)
             raise
 
-    async def _watch(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:  # noqa: C901, PLR0912  the twin
+    async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: C901, PLR0912  the twin
         kept = self._kept
         parts, limit = kept.parts, kept.limit
+        chunks = aiterate(self.body)
         held = None
         try:
             if not self.done and (self.first_content is None or self._marks is not None):
@@ -182,6 +185,8 @@ class SseStream(WatchedStream):
                     yield chunk
                     if opened:
                         break
+                else:
+                    chunks = nothing()
             if not self.done:
                 held = self._held
                 async for chunk in chunks:
@@ -205,7 +210,6 @@ class SseStream(WatchedStream):
                         self.finish("completed")
                     except Exception as fault:  # noqa: BLE001
                         self.give_up(fault)
-                    self.chunks = self.inner = None
                     return
                 yield chunk
             async for chunk in chunks:
@@ -218,4 +222,3 @@ class SseStream(WatchedStream):
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
             raise
-        self.chunks = self.inner = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +33,7 @@ class TappedTransport(TransportBase):
         options = options or TapOptions()
         self._given = inner
         self._sync = self._async = inner
-        self._making = threading.Lock()
+        self._made: dict[bool, Any] = {}
         self._open: OpenStreams = {}
         try:
             hosts = Hosts(options.hosts)
@@ -108,12 +107,13 @@ class TappedTransport(TransportBase):
         return tap
 
     def _make(self, request: Any, *, is_async: bool) -> Any:
-        with self._making:
-            if is_async:
-                self._async = self._async or default_transport(request, is_async=True)
-                return self._async
-            self._sync = self._sync or default_transport(request, is_async=False)
-            return self._sync
+        """The default transport. Of two made at once one is used; a lock could stay locked in a forked child."""
+        made = self._made.setdefault(is_async, default_transport(request, is_async=is_async))
+        if is_async:
+            self._async = made
+        else:
+            self._sync = made
+        return made
 
     def _leave_open(self) -> None:
         """The client closes: streams that are open then have no end to wait for."""

@@ -35,7 +35,7 @@ MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"_close_all", "_close_iterator", "_watch"}
+INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 

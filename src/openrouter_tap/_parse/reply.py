@@ -10,6 +10,7 @@ __all__ = ["read_reply"]
 
 
 _PADDING = b" \t\r\n\xef\xbb\xbf"  # and a BOM
+_LONG = (b'"choices"', b'"output"', b'"content"', b'"data"')  # keys of what makes a reply long
 _CLEAR = ("", "identity", "gzip", "x-gzip")
 
 
@@ -48,8 +49,8 @@ def _read_ends(head: bytes, tail: bytes) -> Reply | None:
     if not head.lstrip(_PADDING).startswith(b"{") or not tail.rstrip(_PADDING).endswith(b"}"):
         return None
     reply = Reply()
-    until = head.find(b'"choices"')
-    if until > 0 and (start := read_loosely(head[:until].rstrip(b", \t\r\n") + b"}")):
+    until = min((at for key in _LONG if (at := head.find(key)) > 0), default=0)
+    if until and (start := read_loosely(head[:until].rstrip(b", \t\r\n") + b"}")):
         reply = start
     reply.usage = last_usage(tail)
     return reply

@@ -30,13 +30,13 @@ _CONTENT = re.compile(
 class Marks:
     """How the events of `/responses` and `/messages` show content and their end, which chat does otherwise.
 
-    No text can look like either: the quotes in a text are escaped. An end is the last event, behind which only
-    ``[DONE]`` may come, or nothing.
+    No text can look like either: the quotes in a text are escaped. An end is the type of the last event, its first key,
+    behind which only ``[DONE]`` may come, or nothing.
     """
 
     def __init__(self, content: bytes, end: bytes) -> None:
         self.content = re.compile(content).search
-        self.end = re.compile(rb'"type"\s*:\s*"(?:%b)"' % end).search
+        self.end = re.compile(rb'data:\s*\{\s*"type"\s*:\s*"(?:%b)"' % end).search
 
 
 _MARKS = {

@@ -236,4 +236,4 @@ def test_a_cost_that_cannot_be_logged_is_counted(logs: Logs, monkeypatch: pytest
     assert cipherlog_core.stats().dropped == before + 1
 
     assert log_cost(model="m")
-    assert [record["event"] for record in logs.read()] == ["openrouter_cost", "records_dropped"]
+    assert {record["event"] for record in logs.read()} == {"openrouter_cost", "records_dropped"}

@@ -1,0 +1,161 @@
+"""Streams and replies that the libraries take, though they are not what one expects: the tap takes them as well."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+from callers import Caller
+from conftest import Logs
+from dialects import RESPONSES
+from replies import URL, dumps, message, stream
+
+from openrouter_tap import CallEvent, TapOptions, TappedTransport
+from openrouter_tap.simulator import running
+
+ERROR_ONLY = [b'data: {"error":{"code":502}}\n\n']
+
+
+class Bare:
+    """An iterator that is no iterable, and that blocks for good if it is asked again after its end."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self.left: queue.Queue[bytes | None] = queue.Queue()
+        for chunk in [*chunks, None]:
+            self.left.put(chunk)
+
+    def __next__(self) -> bytes:
+        if (chunk := self.left.get(timeout=5)) is None:
+            raise StopIteration
+        return chunk
+
+    async def __anext__(self) -> bytes:
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+def body_of(library: ModuleType, chunks: list[bytes]) -> Any:
+    class Body(library.SyncByteStream, library.AsyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            return Bare(chunks)  # type: ignore[return-value]
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return Bare(chunks)  # type: ignore[return-value]
+
+    return Body()
+
+
+def transport(library: ModuleType, answer: Callable[[Any], Any], events: list[CallEvent]) -> TappedTransport:
+    return TappedTransport(library.MockTransport(answer), options=TapOptions(on_event=events.append))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("chunks", "kind", "outcome"),
+    [
+        (stream(), "text/event-stream", "completed"),
+        (ERROR_ONLY, "text/event-stream", "stream_error"),
+        ([], "text/event-stream", "failed"),
+        ([dumps(message())], "application/json", "completed"),
+    ],
+    ids=["stream", "error only", "nothing", "JSON"],
+)
+async def test_a_bare_iterator_is_read_once(
+    chunks: list[bytes],
+    kind: str,
+    outcome: str,
+    is_async: bool,
+    library: ModuleType,
+    events: list[CallEvent],
+    logs: Logs,
+) -> None:
+    """It needs no ``__iter__``, and is not asked again after its end."""
+
+    def answer(_: Any) -> Any:
+        return library.Response(200, headers={"Content-Type": kind}, stream=body_of(library, chunks))
+
+    caller = Caller(library, transport(library, answer, events), is_async=is_async)
+    reply = await caller.send("POST", URL, json={})
+    got = [chunk async for chunk in caller.chunks(reply)]
+    await caller.close(reply)
+
+    assert b"".join(got) == b"".join(chunks)
+    assert [event.outcome for event in events] == [outcome]
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(503, "http_error"), (200, "closed_early")])
+def test_a_reply_that_was_closed_unread_below_the_tap(
+    status: int, outcome: str, library: ModuleType, events: list[CallEvent], logs: Logs
+) -> None:
+    """It has no content to ask for; the call is recorded all the same."""
+
+    class Closing(library.BaseTransport):
+        def handle_request(self, request: Any) -> Any:
+            reply = library.Response(status, stream=body_of(library, [b"x"]))
+            reply.close = lambda: None
+            reply.is_closed = True
+            return reply
+
+    tap = TappedTransport(Closing(), options=TapOptions(on_event=events.append))
+    with library.Client(transport=tap) as client, client.stream("POST", URL, json={}) as reply:
+        assert reply.status_code == status
+
+    assert [event.outcome for event in events] == [outcome]
+
+
+def test_what_the_caller_says_in_metadata_ends_nothing(
+    library: ModuleType, events: list[CallEvent], logs: Logs
+) -> None:
+    """`/responses` repeats metadata in its first event."""
+    reply = {"id": "gen-1", "model": "m", "status": "in_progress", "metadata": {"type": "response.completed"}}
+    done = {**reply, "status": "completed", "usage": {"input_tokens": 1, "output_tokens": 1, "cost": 0.25}}
+    body = b"".join(
+        b"data: %b\n\n" % dumps({"type": f"response.{kind}", "response": response})
+        for kind, response in (("created", reply), ("completed", done))
+    )
+
+    def answer(_: Any) -> Any:
+        return library.Response(200, headers={"Content-Type": "text/event-stream"}, stream=body_of(library, [body]))
+
+    with library.Client(transport=transport(library, answer, events)) as client:
+        client.post(RESPONSES, json={})
+
+    assert [(event.outcome, event.cost.total) for event in events] == [("completed", 0.25)]
+
+
+def test_a_stream_that_is_let_go_gives_its_connection_back(library: ModuleType, logs: Logs) -> None:
+    """As it does without the tap: nothing of ours holds what iterates over the body."""
+
+    async def use(origin: str, tapped: bool) -> list[str]:
+        limits = library.Limits(max_connections=1)
+        inner = library.AsyncHTTPTransport(limits=limits)
+        tap = TappedTransport(inner, options=TapOptions(hosts=("127.0.0.1",)))
+        async with library.AsyncClient(transport=tap if tapped else inner) as client:
+            body = {"model": "openai/gpt-4o-mini", "messages": [], "stream": True}
+            request = client.build_request(
+                "POST", f"{origin}/api/v1/chat/completions", json=body, headers={"Authorization": "x"}
+            )
+            reply = await client.send(request, stream=True)
+            async for _ in reply.aiter_raw():
+                break
+            for _ in range(100):
+                await asyncio.sleep(0)
+            gc.collect()
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+            connections = [str(connection.info()) for connection in inner._pool.connections]
+            await reply.aclose()
+            return connections
+
+    with running() as origin:
+        plain = anyio.run(use, origin, False)
+        assert anyio.run(use, origin, True) == plain
