@@ -14,10 +14,7 @@ __all__ = ["EVENTS", "Http", "all_schemas"]
 
 
 class Http(Struct, kw_only=True):
-    """``fields`` of the event ``http``: one step of an exchange with a tapped host, at DEBUG.
-
-    A program that logs events of this name says what it likes of them.
-    """
+    """``fields`` of ``http``, a step of an exchange with a tapped host; a program's own such events may lack any."""
 
     phase: Literal["start", "headers", "end"] | UnsetType | None = UNSET
     method: str | UnsetType | None = UNSET
