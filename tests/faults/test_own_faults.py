@@ -298,3 +298,6 @@ def test_no_fault_reaches_who_makes_a_client(library: ModuleType, monkeypatch: p
         with monkeypatch.context() as patch:
             replaced(patch, owner, name, raising(RuntimeError))
             TappedTransport(options=TapOptions(**OPTIONS)).close()
+            inner = library.MockTransport(lambda _: library.Response(200, text="reply"))
+            with library.Client(transport=TappedTransport(inner, options=TapOptions(**OPTIONS))) as client:
+                assert client.get("https://elsewhere.example").text == "reply"

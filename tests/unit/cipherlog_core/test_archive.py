@@ -288,4 +288,7 @@ def test_what_is_left_over_is_cleared_up_at_the_first_open(logs: Logs) -> None:
     for number in range(1, 10):
         segment(logs.folder, number)
     cipherlog_core.start("app", settings=Settings(dir=str(logs.folder), backups=3))
-    wait_for(lambda: names(logs.folder) == ["000007.jsonl.gz", "000008.jsonl.gz", "000009.jsonl.gz"])
+    wait_for(lambda: len(names(logs.folder)) == 3)
+    wait_for(lambda: all(name.endswith(".gz") for name in names(logs.folder)))
+
+    assert names(logs.folder) == ["000007.jsonl.gz", "000008.jsonl.gz", "000009.jsonl.gz"]
