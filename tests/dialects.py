@@ -164,9 +164,9 @@ def observed(
 ) -> tuple[CallEvent, list[bytes]]:
     """The event of a reply that comes in *chunks*, and what the caller got, who closes after *taken* of them."""
     events: list[CallEvent] = []
-    call = kind()
-    call.request, call.context, call.started = httpx.Request("POST", url, content=b"{}"), current(), 0
-    call.emit, call.status = lambda event, *_: events.append(event), 200
+    request = httpx.Request("POST", url, content=b"{}")
+    call = kind(request, (current(), (None, None), 0, False), lambda event, *_: events.append(event))
+    call.status = 200
     call.headers = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
     call.body = Body(chunks)
     if is_async:

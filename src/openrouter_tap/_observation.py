@@ -30,6 +30,7 @@ __all__ = [
     "NO_TRACE",
     "TEXT",
     "TRACING",
+    "Begun",
     "Emit",
     "Observation",
     "OpenStreams",
@@ -73,6 +74,12 @@ _WELL = ("completed", "closed_early")
 last_attempt = _last.get
 
 
+Begun = tuple[Context, tuple[str | None, str | None], int, bool]
+"""What is taken down when a request is handed to the transport, and whether its `http` events are logged.
+
+A plain tuple: one with names costs each call 0.3 µs.
+"""
+
 epoch = 0
 """Another number in a forked child."""
 
@@ -89,28 +96,25 @@ if hasattr(os, "register_at_fork"):
 class Observation:
     """Facts of one exchange, and the event that is made of them at its end.
 
-    What a call need not set is set here: storing a default costs each call 15 ns.
+    All attributes are the object's own: on 3.12 one that falls back on the class costs each reading of it 50 ns.
     """
 
-    request: Any
-    context: Context
-    emit: Emit
-    started: int
-    epoch = 0
-    """That of the process in which the call began."""
-    headers: Any = None
-    headers_at: int | None = None
-    status: int | None = None
-    streamed = False
-    first_content: int | None = None
-    request_id: str | None = None
-    """The reply's own, or what stands in for it where there is no generation id."""
-    trace: tuple[str | None, str | None] = NO_TRACE
-    size = 0
-    wire_size_known = True
-    debug = False
-    """Whether `http` events are logged."""
-    done = False
+    def __init__(self, request: Any, begun: Begun, emit: Emit) -> None:
+        self.done = False
+        self.request = request
+        self.context, self.trace, self.started, self.debug = begun
+        self.emit = emit
+        self.epoch = epoch
+        """That of the process in which the call began."""
+        self.headers: Any = None
+        self.headers_at: int | None = None
+        self.status: int | None = None
+        self.streamed = False
+        self.first_content: int | None = None
+        self.request_id: str | None = None
+        """The reply's own, or what stands in for it where there is no generation id."""
+        self.size = 0
+        self.wire_size_known = True
 
     def finish(self, outcome: Outcome, error: str | None = None) -> None:
         """The exchange is over; only the first call counts. A fault in here is none of the call's."""
@@ -157,11 +161,13 @@ class Observation:
         return True
 
     def __del__(self) -> None:
-        if not self.done:
-            try:
+        try:
+            if not self.done:
                 self.leave("abandoned")
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
+        except AttributeError:
+            pass  # it has not begun
+        except Exception as fault:  # noqa: BLE001
+            self.give_up(fault)
 
     def facts(self) -> tuple[Reply, bool]:
         """What the reply says, and whether it is sound as far as it goes; what was kept for that is let go."""

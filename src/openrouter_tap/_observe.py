@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import Any, Final
 from weakref import ref
 
-from openrouter_tap import _bridge, _http, _observation
+from openrouter_tap import _bridge, _http
 from openrouter_tap._attempts import last
-from openrouter_tap._bridge import Context, current, notice
+from openrouter_tap._bridge import current, notice
 from openrouter_tap._compat import read_content, reply_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
-from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Emit, Observation, OpenStreams, clock, trace_ids
+from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Begun, Emit, Observation, OpenStreams, clock, trace_ids
 from openrouter_tap._sse_stream import SseStream
 
 __all__ = ["STARTED", "Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
@@ -28,12 +28,6 @@ _SWITCHING_PROTOCOLS = 101
 _DEEPEST = 16  # exceptions in a chain
 STARTED: Final = 2
 """The place in `Begun`."""
-
-Begun = tuple[Context, tuple[str | None, str | None], int, bool]
-"""What is taken down when a request is handed to the transport, and whether its `http` events are logged.
-
-A plain tuple: one with names costs each call 0.3 µs.
-"""
 
 
 def begin(request: Any) -> Begun | None:
@@ -51,24 +45,18 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
     """Put the observation between the reply's body and the caller."""
     headers_at = clock()
     body = response.stream
-    context, trace, started, debug = begun
-    if isinstance(body, Observation) and body.started >= started:
+    if isinstance(body, Observation) and body.started >= begun[STARTED]:
         return  # an inner tap has seen this call
     headers = response.headers
     content_type, request_id = reply_headers(headers)
     # The class first: an observation that is thrown away would report an abandoned call.
     is_stream = content_type != _JSON and content_type[:17].lower() == _EVENT_STREAM
-    call = SseStream() if is_stream else JsonStream()
+    call = SseStream(request, begun, emit) if is_stream else JsonStream(request, begun, emit)
     try:
-        call.request, call.emit, call.epoch = request, emit, _observation.epoch
-        call.context, call.started = context, started
         call.headers, call.headers_at, call.status = headers, headers_at, response.status_code
         if request_id is not None:
             call.request_id = request_id.decode("latin-1")[:TEXT]
-        if trace is not NO_TRACE:
-            call.trace = trace
-        if debug:
-            call.debug = True
+        if call.debug:
             call.log("headers", headers_at)
         call.body = body
         if response.is_closed:
@@ -96,9 +84,7 @@ def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit
         return  # an inner tap has recorded the attempts of which a transport that retries makes an error of its own
     if _has_passed_a_tap(error, begun):
         return
-    call = Observation()
-    call.request, call.emit, call.epoch = request, emit, _observation.epoch
-    call.context, call.trace, call.started, call.debug = begun
+    call = Observation(request, begun, emit)
     try:
         call.fail(error)
     except Exception:

@@ -14,10 +14,11 @@ This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from openrouter_tap._compat import aiterate, host_and_path, iterate, nothing
 from openrouter_tap._event import Outcome
-from openrouter_tap._observation import OpenStreams, clock, endpoint_of
+from openrouter_tap._observation import Begun, Emit, OpenStreams, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import OVERLAP, Kept, Marks, has_content, marks_of
 from openrouter_tap._parse.wire import Reply
@@ -32,17 +33,18 @@ _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
 class SseStream(WatchedStream):
     """A stream of events, of which the last ones are kept and read at the end."""
 
-    streamed = True
-    open_streams: OpenStreams = {}  # noqa: RUF012  that of the transport, where there is one
-    _held = 0  # bytes in the kept chunks
-    _over = False  # whether [DONE] was seen
-    _overlap = b""  # the end of what was searched for content
-    _marks: Marks | None = None  # where content and end are not chat's
-    _begun = False  # whether `_marks` is known
-    _ending = False  # whether the last event of those has begun
-
-    def __init__(self) -> None:
+    def __init__(self, request: Any, begun: Begun, emit: Emit) -> None:
+        super().__init__(request, begun, emit)
+        self.streamed = True
+        self.open_streams: OpenStreams = {}
+        """That of the transport, where there is one."""
         self._kept = Kept()
+        self._held = 0  # bytes in the kept chunks
+        self._over = False  # whether [DONE] was seen
+        self._overlap = b""  # the end of what was searched for content
+        self._marks: Marks | None = None  # where content and end are not chat's
+        self._begun = False  # whether `_marks` is known
+        self._ending = False  # whether the last event of those has begun
 
     def at_once(self, content: bytes, *, encoded: bool) -> None:
         """The transport has read the body already, and decoded it if it was *encoded*."""

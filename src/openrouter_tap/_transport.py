@@ -24,9 +24,6 @@ class TappedTransport(TransportBase):
     Raises `TypeError` if *inner* is no transport. A call raises what it would have raised without the tap.
     """
 
-    _hosts: frozenset[str] = frozenset()  # none where a fault of ours kept them from being known
-    _is_listed: Callable[[Any], bool] = staticmethod(lambda _: False)
-
     def __init__(self, inner: Any = None, *, options: TapOptions | None = None) -> None:
         if inner is not None and not (hasattr(inner, "handle_request") or hasattr(inner, "handle_async_request")):
             raise TypeError(f"TappedTransport: {inner!r} is no transport; wrap httpx.HTTPTransport() or its like")
@@ -35,6 +32,8 @@ class TappedTransport(TransportBase):
         self._sync = self._async = inner
         self._made: dict[bool, Any] = {}
         self._open: OpenStreams = {}
+        self._hosts: frozenset[str] = frozenset()  # none where a fault of ours keeps them from being known
+        self._is_listed: Callable[[Any], bool] = lambda _: False
         try:
             hosts = Hosts(options.hosts)
             self._emit = emitter(options.on_event)

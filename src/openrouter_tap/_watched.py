@@ -19,7 +19,7 @@ __all__ = ["WatchedStream"]
 class WatchedStream(Observation, StreamBase):
     """What JSON and streams of events have in common."""
 
-    body: Any = None
+    body: Any
     """The stream that is watched."""
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from replies import COMMENT, chunk, dumps, message, stream
 
 import cipherlog_core
 from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse, log_cost
+from openrouter_tap._observation import Observation
 
 PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_compat"]
 PATHS += [
@@ -67,7 +68,8 @@ def functions() -> Iterator[tuple[str, Any, str]]:
             if isinstance(value, type) and value.__module__ == module.__name__:
                 for part, made in list(vars(value).items()):
                     function = made.fget if isinstance(made, property) else made
-                    if _is_ours(module, part, function) and inspect.isfunction(function) and part[:2] != "__":
+                    is_named = part[:2] != "__" or (part == "__init__" and issubclass(value, Observation))
+                    if is_named and _is_ours(module, part, function) and inspect.isfunction(function):
                         yield f"{module.__name__}.{name}.{part}", value, part
             elif _is_ours(module, name, value) and id(value) not in known:
                 known.add(id(value))

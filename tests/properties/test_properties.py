@@ -40,9 +40,9 @@ words = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=20)
 def observed(kind: type[Any], chunks: list[bytes]) -> tuple[CallEvent, list[bytes]]:
     """The event of a reply that comes in *chunks*, and what the caller got."""
     events: list[CallEvent] = []
-    call = kind()
-    call.request, call.context, call.started = httpx.Request("POST", URL, content=b"{}"), current(), 0
-    call.emit, call.status, call.headers = lambda event, *_: events.append(event), 200, httpx.Headers()
+    request = httpx.Request("POST", URL, content=b"{}")
+    call = kind(request, (current(), (None, None), 0, False), lambda event, *_: events.append(event))
+    call.status, call.headers = 200, httpx.Headers()
 
     class Body(httpx.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
