@@ -24,7 +24,7 @@ CORE = {
     "_fork": "",
     "_record": "_encode _fork",
     "_text": "_encode",
-    "_folders": "",
+    "_folders": "_filesystem",
     "_lines": "_context _encode _folders _record _text",
     "_sample": "",
     "_filesystem": "",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from cipherlog_core._filesystem import open_regular, try_lock
+from cipherlog_core._filesystem import close, open_regular, sync_folder, try_lock
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import Segment, closed_segments, is_segment
 from cipherlog_core._settings import Settings, notice, shown
@@ -60,7 +60,9 @@ class Archiver:
 
     def note_opened(self, name: str, folder: str) -> None:
         """This process writes the log *name* from now on: there may be more segments than are kept."""
-        if next(closed_segments(folder, name), None):
+        with suppress(OSError):  # one that cannot be read now
+            if next(closed_segments(folder, name), None) is None:
+                return
             self._news.append((name, None))
             self._look_at = 0.0
 
@@ -184,19 +186,20 @@ def compress(folders: Folders, segment: Segment, is_wanted: Callable[[], bool] =
     compressed = f"{segment.path}.gz"
     if not os.path.exists(compressed):
         unfinished = os.path.join(folders.spool, os.path.basename(compressed) + _UNFINISHED)
-        if not _copy(segment.path, unfinished, is_wanted):
+        if not _copy(segment.path, unfinished, folders.mode, is_wanted):
             return
         os.rename(unfinished, compressed)
-        _sync_folder(folders.logs)
+        sync_folder(folders.logs)  # before what it replaces is deleted
     _unlink(segment.path)
 
 
-def _copy(source: str, target: str, is_wanted: Callable[[], bool]) -> bool:
+def _copy(source: str, target: str, mode: int, is_wanted: Callable[[], bool]) -> bool:
     """A gzip file of *source*, safe on disk, with its times; False if it was given up."""
     _unlink(target)  # of one who was killed
     is_done = False
     try:
-        with _opened(source, os.O_RDONLY) as reader, _opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer:
+        new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with _opened(source, os.O_RDONLY) as reader, _opened(target, new, mode) as writer:
             packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
             while (data := os.read(reader, _STEP)) and is_wanted():
                 _write(writer, packer.compress(data))
@@ -211,28 +214,18 @@ def _copy(source: str, target: str, is_wanted: Callable[[], bool]) -> bool:
 
 
 @contextmanager
-def _opened(path: str, flags: int) -> Iterator[int]:
-    descriptor = open_regular(path, flags)
+def _opened(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
+    descriptor = open_regular(path, flags, mode)
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(folder: str) -> None:
-    """Have a rename in *folder* on disk before what it replaces is deleted."""
-    with suppress(OSError):  # not everywhere can a folder be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _unlink(path: str) -> None:

@@ -17,11 +17,13 @@ __all__ = [
     "HAS_LOCKS",
     "allocate",
     "boot_id",
+    "close",
     "filesystem_of",
     "is_network",
     "make_folder",
     "open_regular",
     "require_steady",
+    "sync_folder",
     "try_lock",
     "unlock",
 ]
@@ -87,17 +89,23 @@ def allocate(descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
 
 
+_boot = bytes(16)
+
+
 def boot_id() -> bytes:
     """16 bytes that are others after the machine has been started anew; zeros where that cannot be told."""
-    try:
-        with open(_BOOT, encoding="ascii") as file:
-            return bytes.fromhex(file.read().strip().replace("-", ""))
-    except (OSError, ValueError):
-        return bytes(16)
+    global _boot
+    if not any(_boot):  # where no descriptor was left, the next caller may have more luck
+        try:
+            with open(_BOOT, encoding="ascii") as file:
+                _boot = bytes.fromhex(file.read().strip().replace("-", ""))
+        except (OSError, ValueError):
+            pass
+    return _boot
 
 
-def make_folder(path: str) -> None:
-    """Create *path* and what is missing above it, 0700 each; folders that exist keep their mode."""
+def make_folder(path: str, mode: int = 0o700) -> None:
+    """Create *path* and what is missing above it with *mode*; folders that exist keep theirs."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -106,41 +114,86 @@ def make_folder(path: str) -> None:
             break
     for folder in reversed(missing):
         try:
-            os.mkdir(folder, 0o700)
+            os.mkdir(folder, mode)
         except FileExistsError:
             if not os.path.isdir(folder):  # a file is in the way; else another process was faster
                 raise
 
 
-def open_regular(path: str, flags: int) -> int:
-    """A descriptor of the regular file at *path*: never through a symlink, never waiting on a FIFO."""
-    descriptor = _create(path, flags) if flags & os.O_CREAT else None
+def open_regular(path: str, flags: int, mode: int = 0o600) -> int:
+    """A descriptor of the regular file at *path*: never through a symlink, never waiting on a FIFO.
+
+    A new file has *mode*, whatever the umask. Raises `OSError`, also for a file to be written that has a second name (a
+    hard link) or belongs neither to this user, nor to root, nor to the owner of the folder.
+    """
+    descriptor = _create(path, flags, mode) if flags & os.O_CREAT else None
     while descriptor is None:
         try:
             descriptor = os.open(path, flags & ~os.O_CREAT | _SAFE | _BINARY)
         except FileNotFoundError:
             if not flags & os.O_CREAT:
                 raise
-            descriptor = _create(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
+            descriptor = _create(path, flags, mode)
+    try:
+        _check(path, os.fstat(descriptor), to_write=bool(flags & (os.O_WRONLY | os.O_RDWR)))
+    except OSError:
+        close(descriptor)
+        raise
     return descriptor
 
 
-def _create(path: str, flags: int) -> int | None:
-    """A new file at *path*, 0600; None if there is one, and *flags* are content with that."""
+def _check(path: str, status: os.stat_result, *, to_write: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    if not to_write or not hasattr(os, "geteuid"):
+        return
+    if status.st_nlink > 1:
+        raise OSError(errno.EMLINK, "a hard link: what is written here would be in another file, too", path)
+    if status.st_uid not in (os.geteuid(), 0) and status.st_uid != os.stat(os.path.dirname(path) or ".").st_uid:
+        raise OSError(errno.EPERM, f"belongs to another user ({status.st_uid})", path)
+
+
+def _create(path: str, flags: int, mode: int) -> int | None:
+    """A new file at *path*; None if there is one, and *flags* are content with that."""
     try:
-        descriptor = os.open(path, flags | _SAFE | _BINARY | os.O_EXCL, 0o600)
+        descriptor = os.open(path, flags | _SAFE | _BINARY | os.O_EXCL, mode)
     except FileExistsError:
         if flags & os.O_EXCL:
             raise
         return None
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # what root makes belongs to whose folder it is: who logs there
-        folder = os.stat(os.path.dirname(path) or ".")
-        if folder.st_uid:
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, mode)
+        if hasattr(os, "geteuid") and os.geteuid() == 0:  # what root makes belongs to who logs there
+            folder = os.stat(os.path.dirname(path) or ".")
+            if folder.st_uid:
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    except OSError:  # the file is there, and will be opened by the next try
+        close(descriptor)
+        raise
     return descriptor
+
+
+def close(descriptor: int) -> None:
+    """Close a *descriptor*. One that cannot be closed is closed all the same, and what failed was told by `write`."""
+    try:
+        os.close(descriptor)
+    except OSError:
+        return
+
+
+def sync_folder(folder: str) -> None:
+    """Have on disk which files are in *folder*, where that can be."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # not everywhere can a folder be opened
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        close(descriptor)
 
 
 def try_lock(descriptor: int) -> bool:

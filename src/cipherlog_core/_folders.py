@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from typing import NamedTuple, Self
+
+from cipherlog_core._filesystem import make_folder
 
 __all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders"]
 
@@ -19,16 +22,26 @@ class Folders(NamedTuple):
     """Locks, ledgers, unfinished files; and rings, where the file system can hold them."""
     elsewhere: str | None
     """Where rings are kept if not there."""
+    mode: int = 0o600
+    """Of log files, closed and compressed ones, too."""
 
     @classmethod
-    def of(cls, folder: str, spool_dir: str | None = None) -> Self:
+    def of(cls, folder: str, spool_dir: str | None = None, mode: int = 0o600) -> Self:
         """Those of *folder*; *spool_dir* may serve several, so it gets a folder for each."""
         folder = _absolute(folder)
         elsewhere = None
         if spool_dir is not None:
             name = f"{os.path.basename(folder)}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
             elsewhere = os.path.join(_absolute(spool_dir), name)
-        return cls(folder, os.path.join(folder, ".spool"), elsewhere)
+        return cls(folder, os.path.join(folder, ".spool"), elsewhere, mode)
+
+    def make(self) -> None:
+        """Create what is missing. Who may read the logs may look into their folder. Raises `OSError`."""
+        readers = self.mode & 0o044
+        make_folder(self.logs, 0o700 | readers | readers >> 2)
+        if os.path.islink(self.spool):
+            raise OSError(errno.ELOOP, "a symlink; LOG_SPOOL_DIR is for rings that are to be elsewhere", self.spool)
+        make_folder(self.spool)
 
     @property
     def rings(self) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from cipherlog_core._filesystem import HAS_LOCKS, open_regular, try_lock, unlock
+from cipherlog_core._filesystem import HAS_LOCKS, close, open_regular, try_lock, unlock
 
 __all__ = ["Entry", "Ledger", "open_ledger"]
 
@@ -44,7 +44,7 @@ class Ledger:
             if os.fstat(self._descriptor).st_size < _SIZE:  # zeros over zeros: harmless if two processes do it
                 os.ftruncate(self._descriptor, _SIZE)
         except OSError:
-            os.close(self._descriptor)
+            close(self._descriptor)
             raise
 
     def try_lock(self) -> bool:
@@ -96,7 +96,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the descriptor, which ends the lock if this was its last copy."""
-        os.close(self._descriptor)
+        close(self._descriptor)
 
     def _read(self, count: int, offset: int) -> bytes:
         return os.pread(self._descriptor, count, offset).ljust(count, b"\0")  # somebody may have truncated it

@@ -12,9 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from cipherlog_core._filesystem import boot_id, make_folder, open_regular
+from cipherlog_core._filesystem import boot_id, close, open_regular, sync_folder
 from cipherlog_core._folders import Folders
 from cipherlog_core._ledger import Entry, Ledger, open_ledger
 from cipherlog_core._ring import TAIL, BadRingError, Ring
@@ -23,7 +24,7 @@ from cipherlog_core._rotation import Rotation, last_segment_number, segment_name
 __all__ = ["Counts", "LogFile"]
 
 _NAP = 0.0005  # seconds between two tries for a lock
-_ROTATE_AGAIN = 5.0  # seconds after a rename that failed
+_ROTATE_AGAIN = 1.0  # seconds after a rename that failed
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class Counts:
 
     rotations: int = 0
     failed_rotations: int = 0
+    rotation_error: OSError | None = None
+    """Why the last attempt failed, if it did."""
     settled: int = 0
     torn: int = 0
 
@@ -44,7 +47,7 @@ class LogFile:
     """The log *name* in *folders*. It opens nothing before the first `move`, and opens again what others replaced.
 
     `on_batch` is called with the bytes of each batch, *on_closed* with the path of each segment: under the lock, so
-    they must neither wait nor raise.
+    they must neither wait nor raise. *fsync_after*: see `sync_if_due`; 0 = never.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LogFile:
         counts: Counts | None = None,
         *,
         on_closed: Callable[[str], object] = _nothing,
+        fsync_after: float = 0.0,
     ) -> None:
         self.folders = folders
         self.name = name
@@ -63,7 +67,8 @@ class LogFile:
         self._rotation = rotation
         self.on_batch: Callable[[bytes], object] = _nothing
         self._on_closed = on_closed
-        self._boot = boot_id()
+        self._fsync_after = fsync_after
+        self._unsynced_since: float | None = None
         self._threads = threading.Lock()  # flock does not exclude threads that share one descriptor
         self._is_closed = False
         self._ledger: Ledger | None = None
@@ -99,9 +104,36 @@ class LogFile:
         """Batches written so far by anybody; it moves while somebody makes progress."""
         return self._ledger.commits if self._ledger else 0
 
+    @property
+    def is_unsynced(self) -> bool:
+        """Whether something is written that a loss of power may still take, and is to be synced."""
+        return self._unsynced_since is not None
+
+    def sync_if_due(self, now: float | None = None) -> None:
+        """Have on disk what was written *fsync_after* seconds ago (or at all, without a *now*). Raises `OSError`.
+
+        Holds no lock for it, that others can write meanwhile. What could not be synced is tried again.
+        """
+        since = self._unsynced_since
+        if since is None or (now is not None and now - since < self._fsync_after):
+            return
+        with self._threads:
+            if self._descriptor < 0:
+                return
+            descriptor = os.dup(self._descriptor)
+            self._unsynced_since = None
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            self._unsynced_since = since
+            raise
+        finally:
+            close(descriptor)
+
     def close(self) -> None:
         """Close the descriptors, when whoever uses them has done; nothing else depends on a close."""
         with self._threads:
+            self._retire_log()
             self.abandon()
 
     def abandon(self) -> None:
@@ -118,7 +150,7 @@ class LogFile:
     def _lock(self, deadline: float | None) -> Ledger | None:
         while True:
             if self._ledger is None:
-                make_folder(self.folders.spool)
+                self.folders.make()
                 self._ledger = open_ledger(os.path.join(self.folders.spool, f"{self.name}.lock"))
             if not self._ledger.try_lock():
                 if _passed(deadline):
@@ -139,11 +171,11 @@ class LogFile:
             return 0
         self._end_line()  # of another program, or one that a loss of power cut
         self._rotate_if_due(ledger, len(data))
-        ledger.open_entry(Entry(self._inode, self._size, tail, len(data), self._boot, ring.name))
+        ledger.open_entry(Entry(self._inode, self._size, tail, len(data), boot_id(), ring.name))
         self._write(data)
         ring.words[TAIL] = tail + len(data)
-        ledger.close_entry()
         self.on_batch(data)
+        ledger.close_entry()
         return len(data)
 
     def _find_log(self) -> None:
@@ -155,8 +187,10 @@ class LogFile:
                 return
         except FileNotFoundError:
             pass
-        self._close_log()
-        self._descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._retire_log()
+        self._descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self.folders.mode)
+        if self._fsync_after:
+            sync_folder(self.folders.logs)  # the name of the file, and of the one that was renamed
         here = os.fstat(self._descriptor)
         self._inode, self._size, self._written = here.st_ino, here.st_size, here.st_mtime
 
@@ -176,7 +210,7 @@ class LogFile:
             ring.close()
 
     def _ring_of(self, entry: Entry) -> Ring | None:
-        if entry.boot != self._boot:  # neither ledger nor ring are what they were when the machine went down
+        if entry.boot != boot_id():  # neither ledger nor ring are what they were when the machine went down
             return None
         for folder in self.folders.rings:
             try:
@@ -216,6 +250,8 @@ class LogFile:
             count = os.write(self._descriptor, view)
             self._size += count
             view = view[count:]
+        if self._fsync_after and self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
 
     def _rotate_if_due(self, ledger: Ledger, more: int) -> None:
         now, (number, since) = time.time(), ledger.last
@@ -228,13 +264,15 @@ class LogFile:
             number = (number or last_segment_number(self.folders.logs, self.name)) + 1
             path = os.path.join(self.folders.logs, segment_name(self.name, number))
             ledger.last = number, period  # first: after a kill a number may be left out, never given twice
-            self._close_log()  # not everywhere can an open file be renamed
+            self._retire_log()  # not everywhere can an open file be renamed
             os.rename(self.path, path)
-        except OSError:  # a file that grows is better than one that stops
+        except OSError as error:  # a file that grows is better than one that stops
             self.counts.failed_rotations += 1
+            self.counts.rotation_error = error
             self._rotate_from = time.monotonic() + _ROTATE_AGAIN
         else:
             self.counts.rotations += 1
+            self.counts.rotation_error = None
             self._overdue = False
             self._on_closed(path)
         self._find_log()
@@ -250,7 +288,15 @@ class LogFile:
     def _close_log(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close(descriptor)
+
+    def _retire_log(self) -> None:
+        """Close the file for good: nobody will have the rest of it on disk later."""
+        if self._descriptor >= 0 and self._unsynced_since is not None:
+            with suppress(OSError):
+                os.fsync(self._descriptor)
+            self._unsynced_since = None
+        self._close_log()
 
 
 def _passed(deadline: float | None) -> bool:

@@ -43,11 +43,11 @@ class Pipeline:
         self._chosen: dict[str, Settings] = {}
         self._default: Settings | None = None
         self._environment: Settings | None = None
-        self._folders: dict[tuple[str, str | None], Folders] = {}
+        self._folders: dict[tuple[str, str | None, str], Folders] = {}
         self._consoles: dict[str, Console] = {}
         self._exiting = self._at_exit_is_registered = False
         self._archiver = Archiver(self._logs)
-        self._writer = Writer(lambda: list(self._spools.values()), self._report_drops, self._after_round, self._tidy)
+        self._writer = Writer(lambda: list(self._spools.values()), self._after_batch, self._after_round, self._tidy)
         self.renew()
 
     def renew(self) -> None:
@@ -162,6 +162,7 @@ class Pipeline:
             Rotation(settings.rotate_size, settings.rotate_when),
             spool.counts,
             on_closed=partial(self._archiver.note_closed, spool.name),
+            fsync_after=settings.fsync_ms / 1000,
         )
         if settings.console is not None and (settings.json or spool.name.endswith(TEXT_SUFFIX)):
             console = self._consoles.setdefault(settings.console, Console(settings.console))
@@ -178,7 +179,7 @@ class Pipeline:
         trouble = None
         for folder in folders.rings:
             try:
-                make_folder(folder)
+                folders.make() if folder == folders.spool else make_folder(folder)
                 return Ring.create(folder, name, size), None
             except OSError as error:
                 trouble = trouble or error
@@ -218,7 +219,9 @@ class Pipeline:
     def _empty(self, spool: Spool, deadline: float) -> bool:
         spool.move_aside()
         self._report_drops(spool)
-        return spool.drain(deadline)
+        emptied = spool.drain(deadline)
+        self._sync(spool)
+        return emptied
 
     def _close(self, spool: Spool, deadline: float) -> bool:
         self._empty(spool, deadline)
@@ -253,6 +256,23 @@ class Pipeline:
 
     def _report_drops(self, spool: Spool) -> None:
         spool.report_drops(partial(describe_drops, spool.name))
+
+    def _after_batch(self, spool: Spool) -> None:
+        self._report_drops(spool)
+        if spool.is_unsynced:
+            self._sync(spool, time.monotonic())
+        if (error := spool.counts.rotation_error) is not None:
+            trouble = f"{spool.name} cannot be rotated ({error}): it grows, and it is tried again."
+            notice.from_sink(f"rotate {spool.name}", trouble)
+
+    def _sync(self, spool: Spool, now: float | None = None) -> None:
+        log = spool.log
+        try:
+            if log is not None:
+                log.sync_if_due(now)
+        except OSError as error:
+            spool.errors += 1
+            notice.from_sink(f"sync {spool.name}", f"{spool.name} cannot be synced ({error}), it is tried again.")
 
     def _after_round(self) -> None:
         self._write_consoles()
@@ -307,8 +327,11 @@ class Pipeline:
     def _folders_of(self, name: str) -> Folders:
         """The folders, absolute, found once: a later change of the working directory does not move the log."""
         settings = self.settings(name)
-        key = settings.dir, settings.spool_dir
-        return self._folders.get(key) or self._folders.setdefault(key, Folders.of(*key))
+        key = settings.dir, settings.spool_dir, settings.file_mode
+        folders = self._folders.get(key)
+        if folders is None:
+            folders = Folders.of(settings.dir, settings.spool_dir, int(settings.file_mode, 8))
+        return self._folders.setdefault(key, folders)
 
     def _from_environment(self) -> Settings:
         if self._environment is None:
@@ -320,19 +343,29 @@ class Pipeline:
         self._folders = {}
 
     def _stats(self, spool: Spool) -> FileStats:
-        ring = spool.ring
-        waiting = ring.read(ring.tail, ring.pending).count(b"\n") if ring else 0
+        waiting, pending, durable = _held(spool.ring)
         return FileStats(
             accepted=spool.accepted,
             written=spool.accepted - waiting - spool.left,
             dropped=spool.dropped,
             cut=spool.cut,
             recovered=self._recovered[spool.name],
-            pending_bytes=spool.pending,
-            durable=ring.is_linked if ring else True,
+            pending_bytes=pending,
+            durable=durable,
             rotations=spool.counts.rotations,
             errors=spool.errors + spool.counts.failed_rotations,
         )
+
+
+def _held(ring: Ring | None) -> tuple[int, int, bool]:
+    """Lines and bytes that wait in *ring*, and whether a kill would spare them."""
+    try:
+        if ring is not None:
+            lines = ring.read(ring.tail, ring.pending)
+            return lines.count(b"\n"), len(lines), ring.is_linked
+    except (OSError, ValueError):  # another thread has just closed it
+        pass
+    return 0, 0, True
 
 
 def _move_rest(ring: Ring, log: LogFile, deadline: float) -> bool:

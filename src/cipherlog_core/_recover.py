@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cipherlog_core._filesystem import HAS_LOCKS, boot_id, open_regular, try_lock
+from cipherlog_core._filesystem import HAS_LOCKS, boot_id, close, open_regular, try_lock
 from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._ring import BadRingError, Ring
@@ -93,7 +93,7 @@ def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
         elif time.time() - status.st_mtime > _HALF_MADE:
             os.unlink(file.path)
     finally:
-        os.close(descriptor)
+        close(descriptor)
         log.close()
 
 

@@ -14,7 +14,7 @@ import os
 import secrets
 from typing import Self
 
-from cipherlog_core._filesystem import allocate, boot_id, open_regular, require_steady, try_lock
+from cipherlog_core._filesystem import allocate, boot_id, close, open_regular, require_steady, try_lock
 
 __all__ = ["BATCH", "HEAD", "HEADER", "TAIL", "BadRingError", "Ring"]
 
@@ -59,7 +59,7 @@ class Ring:
             ring._begin()
             os.rename(hidden, path)  # so a scan never meets a ring that is unlocked or half made
         except BaseException:
-            os.close(descriptor)
+            close(descriptor)
             os.unlink(hidden)
             raise
         return ring
@@ -81,7 +81,7 @@ class Ring:
         try:
             return cls._checked(path, descriptor, mmap.ACCESS_READ if to_read else mmap.ACCESS_DEFAULT)
         except BaseException:
-            os.close(descriptor)
+            close(descriptor)
             raise
 
     @classmethod
@@ -157,7 +157,7 @@ class Ring:
         self._unmap()
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close(descriptor)
 
     def _unmap(self) -> None:
         self.words.release()

@@ -54,12 +54,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of DEBUG events and records about HTTP, one in so many is written; 1 = all."""
     spool_dir: Annotated[str, Meta(min_length=1)] | None = None
     """Folder on a local disk for the rings of logs whose own file system cannot hold one."""
+    fsync_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
+    """Milliseconds after which what is written is made safe from a loss of power, by `os.fsync`; 0 = never."""
+    file_mode: Annotated[str, Meta(pattern="^0?6[046][04]$")] = "0600"
+    """Mode of new log files, in octal. A log folder that is made lets in who may read: ``0640`` gives it 0750."""
     on_segment_closed: Callable[[str], object] | None = None
     """Called, in a thread of the logger, with the path of each segment that this process has closed. While it runs this
     process compresses and deletes none."""
 
     def __post_init__(self) -> None:
-        for field in msgspec.structs.fields(type(self)):
+        for field in _FIELDS:
             value = getattr(self, field.name)
             try:
                 if field.name in _PARSERS:
@@ -101,7 +105,7 @@ class Choice(NamedTuple):
     @classmethod
     def all_in(cls, environ: Mapping[str, str]) -> Iterator[Self]:
         """One for each field that has a variable."""
-        for field in msgspec.structs.fields(Settings):
+        for field in _FIELDS:
             if field.name in _PARSERS:
                 variable = f"LOG_{field.name.upper()}"
                 text = environ.get(variable, "").strip()
@@ -171,4 +175,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "queue_block_ms": _count,
     "sample_http": _count,
     "spool_dir": str,
+    "fsync_ms": _count,
+    "file_mode": str,
 }
+_FIELDS = msgspec.structs.fields(Settings)  # once: it looks up names, which is too late when the interpreter ends

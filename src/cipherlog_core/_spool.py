@@ -288,6 +288,11 @@ class Spool:
             self._inside.discard(me)
 
     @property
+    def is_unsynced(self) -> bool:
+        """Whether something in the log is still to be synced."""
+        return self.log is not None and self.log.is_unsynced
+
+    @property
     def is_waiting(self) -> bool:
         """Whether there is something to move."""
         return bool(self._aside) or self.pending > 0

@@ -21,7 +21,7 @@ _POLL = 0.01, 1.0  # seconds between two looks at the rings while there is somet
 _PATIENCE = 0.1  # seconds that a line may wait for the next look; a longer sleep is ended by the first line
 _SCAN = 5.0  # seconds between two looks for rings of dead processes
 _BATCHES = 16  # of one ring before the next ring's turn
-_BACK_OFF = 0.1, 5.0  # seconds after the first failure, and at most
+_BACK_OFF = 0.1, 0.5  # seconds after the first failure, and at most: a second after its end all must be well
 
 
 class Writer:
@@ -94,7 +94,7 @@ class Writer:
             moved = more = False
             for spool in self._spools():
                 batches = self._guarded(partial(self._serve, spool)) or 0
-                moved, more = moved or batches > 0, more or batches == _BATCHES
+                moved, more = moved or batches > 0 or spool.is_unsynced, more or batches == _BATCHES
             self._guarded(self._after_round)
             if time.monotonic() >= scan_at:
                 scan_at = time.monotonic() + _SCAN

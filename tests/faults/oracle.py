@@ -54,3 +54,10 @@ def judge(folder: Path, acknowledged: dict[str, int], stem: str = "app") -> Verd
         found.keys() - expected - published,
         torn,
     )
+
+
+def judge_kept(folder: Path, kept: set[tuple[str, int]], stem: str = "app") -> Verdict:
+    """Compare the log with exactly what was *kept*: each refused event is known, and must not be there."""
+    found, torn = read(folder, stem)
+    doubled = {event for event, count in found.items() if count > 1}
+    return Verdict(kept - found.keys(), doubled, found.keys() - kept, torn)

@@ -28,6 +28,8 @@ def test_defaults() -> None:
         queue_block_ms=200,
         sample_http=1,
         spool_dir=None,
+        fsync_ms=0,
+        file_mode="0600",
     )
 
     assert Settings.from_env({}) == expected
@@ -57,6 +59,8 @@ def test_defaults() -> None:
         ("LOG_SAMPLE_HTTP", "10", "sample_http", 10),
         ("LOG_SPOOL_DIR", "/var/spool/app", "spool_dir", "/var/spool/app"),
         ("LOG_QUEUE_BLOCK_MS", "0", "queue_block_ms", 0),
+        ("LOG_FSYNC_MS", "1000", "fsync_ms", 1000),
+        ("LOG_FILE_MODE", "640", "file_mode", "640"),
     ],
 )
 def test_environment(variable: str, text: str, field: str, value: object) -> None:
@@ -83,6 +87,10 @@ def test_environment(variable: str, text: str, field: str, value: object) -> Non
         ("LOG_QUEUE_MAX", "0"),
         ("LOG_QUEUE_MAX", "many"),
         ("LOG_QUEUE_BLOCK_MS", "0.5"),
+        ("LOG_FSYNC_MS", "-1"),
+        ("LOG_FILE_MODE", "0400"),
+        ("LOG_FILE_MODE", "0755"),
+        ("LOG_FILE_MODE", "0666"),
     ],
 )
 def test_a_bad_value_is_told_once_and_the_default_used(
