@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+from contextlib import suppress
 
 try:
     import fcntl
@@ -49,8 +50,7 @@ def filesystem_of(path: str, mounts: str | None = None) -> str:
     """The type of the file system that holds *path*, from the text of a mountinfo table; "" if unknown."""
     if mounts is None:
         try:
-            with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
-                mounts = table.read()
+            mounts = _read(_MOUNTS).decode("utf-8", "surrogateescape")
         except OSError:
             return ""
     try:
@@ -92,15 +92,21 @@ def allocate(descriptor: int, size: int) -> None:
 _boot = bytes(16)
 
 
+def _read(path: str) -> bytes:
+    """The content of a file of the kernel's. Not by `open`: that is gone when the last finalisers log."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 1 << 16), b""))
+    finally:
+        close(descriptor)
+
+
 def boot_id() -> bytes:
     """16 bytes that are others after the machine has been started anew; zeros where that cannot be told."""
     global _boot
     if not any(_boot):  # where no descriptor was left, the next caller may have more luck
-        try:
-            with open(_BOOT, encoding="ascii") as file:
-                _boot = bytes.fromhex(file.read().strip().replace("-", ""))
-        except (OSError, ValueError):
-            pass
+        with suppress(OSError, ValueError):
+            _boot = bytes.fromhex(_read(_BOOT).decode("ascii").strip().replace("-", ""))
     return _boot
 
 

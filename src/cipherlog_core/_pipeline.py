@@ -170,7 +170,7 @@ class Pipeline:
         spool.attach(ring, log, settings.queue_block_ms / 1000)
         self._archiver.note_opened(spool.name, folders.logs)
         self._register_exit()
-        spool.synchronous = self._exiting or not self._writer.start()
+        spool.synchronous = self._exiting or not (threading.main_thread().is_alive() and self._writer.start())
         return trouble
 
     def _new_ring(self, folders: Folders, name: str) -> tuple[Ring, OSError | None]:

@@ -37,7 +37,7 @@ def open_server(server: str, settings: Settings | None) -> Logger:
 
 def server_logger(server: str | None) -> Logger:
     """The logger of *server*, whose log opens at its first event; without a name that of the process."""
-    name = _valid(server or server_name() or os.path.splitext(os.path.basename(sys.argv[0]))[0] or "server")
+    name = _valid(server or server_name() or os.path.splitext(os.path.basename((sys.argv or [""])[0]))[0] or "server")
     logger = _loggers.get(name)
     if logger is None:
         logger = Logger(name)

@@ -21,7 +21,7 @@ _POLL = 0.01, 1.0  # seconds between two looks at the rings while there is somet
 _PATIENCE = 0.1  # seconds that a line may wait for the next look; a longer sleep is ended by the first line
 _SCAN = 5.0  # seconds between two looks for rings of dead processes
 _BATCHES = 16  # of one ring before the next ring's turn
-_BACK_OFF = 0.1, 0.5  # seconds after the first failure, and at most: a second after its end all must be well
+_BACK_OFF = 0.1, 0.4  # seconds after the first failure, and at most: a second after its end all must be well
 
 
 class Writer:

@@ -1,0 +1,77 @@
+"""However a process ends, what was acknowledged is there, and nothing is said on stderr that is not the program's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import orjson
+import pytest
+
+import cipherlog_core
+from cipherlog_core.reading import recover
+from ending import FIRST, LATE
+from oracle import RIGHT, judge_kept
+
+SCRIPT = Path(__file__).with_name("ending.py")
+STATUS = {"SIGTERM": -signal.SIGTERM, "SIGINT": -signal.SIGINT, "exception": 1}
+FEW = {"atexit first", "del first", "handler first", "os._exit", "SIGTERM", "exception", "stop everywhere"}
+LEFT_TO_OTHERS = {"os._exit", "SIGTERM", "SIGINT"}
+NEEDS = f"msgspec=={msgspec.__version__}", f"orjson=={orjson.__version__}"
+SOURCE = Path(cipherlog_core.__file__).parents[1]
+
+
+def ended(python: Path | str, how: str, folder: Path) -> None:
+    """Run a process that ends so, and judge what it left."""
+    environment = {**os.environ, "LOG_DIR": str(folder), "PYTHONPATH": str(SOURCE)}
+    command = [str(python), "-W", "error", str(SCRIPT), how]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == STATUS.get(how, 0), done.stderr
+    assert done.stderr == "" or (
+        how == "exception" and done.stderr.rstrip().endswith("LookupError: of the program's own")
+    )
+    if how in LEFT_TO_OTHERS:
+        recover(str(folder))
+    kept = {(name, int(seq)) for name, seq in map(str.split, done.stdout.splitlines())}
+    assert bool(kept) == (how not in FIRST)
+    assert judge_kept(folder, kept | {("late", seq) for seq in range(LATE[how])}) == RIGHT
+    if how == "handler first":
+        assert sum(path.read_text().count('"message":"late"') for path in folder.glob("*.jsonl")) == 1
+
+
+@pytest.mark.parametrize("how", [how if how in FEW else pytest.param(how, marks=pytest.mark.soak) for how in LATE])
+def test_the_end_of_a_process_loses_nothing(how: str, tmp_path: Path) -> None:
+    """exit handlers, finalisers, threads, signals, os._exit; also where the first event of all comes that late."""
+    ended(sys.executable, how, tmp_path / "logs")
+
+
+@pytest.fixture(scope="module", params=["3.11", "3.12", "3.13"])
+def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter of the version, with what the logger needs, in an environment of its own."""
+    found = [shutil.which(f"python{request.param}"), *Path.home().glob(f".pyenv/versions/{request.param}.*/bin/python")]
+    base = next((str(path) for path in found if path and not _says(path)), None)
+    if base is None:
+        pytest.skip(f"Python {request.param} is not installed")
+    folder = tmp_path_factory.mktemp("python")
+    subprocess.run([base, "-m", "venv", folder], check=True, timeout=120)
+    made = folder / "bin" / "python"
+    subprocess.run([made, "-m", "pip", "install", "-q", "--disable-pip-version-check", *NEEDS], check=True, timeout=300)
+    return made
+
+
+def _says(python: Path | str) -> int:
+    return subprocess.run([python, "-c", ""], capture_output=True, timeout=30, check=False).returncode
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("how", LATE)
+def test_the_end_of_a_process_on_each_python(how: str, python: Path, tmp_path: Path) -> None:
+    """Again and again: 14 times 15 ways are 210 ends on each."""
+    for number in range(14):
+        ended(python, how, tmp_path / str(number))
