@@ -299,9 +299,13 @@ class Pipeline:
             return
         if ring.durable:
             notice.from_sink(f"ring {spool.name}", f"the ring of {spool.name} was deleted; it has a new one.")
-        before = spool.attach(new, log, self.settings(spool.name).queue_block_ms / 1000)
-        if before is not None:
-            self._let_go(spool, before, log, time.monotonic() + _EXIT)
+        spool.retired = ring
+        try:
+            before = spool.attach(new, log, self.settings(spool.name).queue_block_ms / 1000)
+            if before is not None:
+                self._let_go(spool, before, log, time.monotonic() + _EXIT)
+        finally:
+            spool.retired = None
 
     def _recover(self, folders: Folders) -> None:
         try:

@@ -78,6 +78,8 @@ class Spool:
         self.accepted = self.cut = self.errors = self._reported = 0
         self.left = 0
         """Records that were in rings which could not be emptied when they were detached."""
+        self.retired: Ring | None = None
+        """The ring before this one, while it is being emptied."""
         self.counts = Counts()
         self._dropped = _Tally()
         self._since, self._reason = 0.0, ""
@@ -322,13 +324,14 @@ class Spool:
 
     def drain(self, deadline: float) -> bool:
         """Move what is in the ring now; False if that failed or took longer than *deadline*."""
-        goal = self._head
-        while 0 <= self._tail() < goal:
+        ring, goal = self.ring, self._head
+        while self.retired is not None or (ring is self.ring and 0 <= self._tail() < goal):
             try:
                 moved = self.move(deadline)
             except (OSError, ValueError):
                 moved = 0
+            if not moved:
+                if time.monotonic() >= deadline:
+                    return False
                 _sleep(_NAP)
-            if not moved and time.monotonic() >= deadline:
-                return False
         return True

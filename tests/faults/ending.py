@@ -19,8 +19,8 @@ import cipherlog_core
 
 LATE = {
     "atexit first": 1, "atexit": 2, "del first": 1, "del builtins": 1, "del": 2, "cycle": 1, "handler first": 0,
-    "daemon thread": 0, "thread": 1, "os._exit": 0, "SIGTERM": 0, "SIGINT": 0, "exception": 0, "sys.exit in a thread": 0,
-    "stop everywhere": 1,
+    "daemon thread": 0, "thread": 1, "os._exit": 0, "SIGTERM": 0, "SIGINT": 0, "exception": 0,
+    "sys.exit in a thread": 0, "stop everywhere": 1,
 }  # fmt: skip
 BEFORE = 300
 FIRST = {"atexit first", "del first", "del builtins", "handler first"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import cipherlog_core
-from oracle import read
+from oracle import RIGHT, judge_kept, read
 
 Mount = Callable[..., Path]
 
@@ -85,3 +87,177 @@ def test_where_no_ring_can_be_kept_it_is_told_and_logging_goes_on(
     assert reason in record.getMessage()
     assert len(read(disk / "logs", f"on-{kind}")[0]) == 100
     assert [path.name for path in (disk / "logs" / ".spool").glob("[!.]*")] == [f"on-{kind}.jsonl.lock"]
+
+
+FULL = """
+import os, sys, time, cipherlog_core
+from cipherlog_core import _logfile
+from cipherlog_core._pipeline import PIPELINE
+failed = 0
+class Counting:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def write(self, *given):
+        global failed
+        try:
+            return os.write(*given)
+        except OSError:
+            failed += 1
+            raise
+_logfile.os = Counting()
+logger = cipherlog_core.start("app")
+filler = sys.argv[1]
+with open(filler, "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+kept, seq = [], 0
+while failed < 11_000:
+    if logger.event("numbered", producer="a", seq=seq, text="x" * 300):
+        kept.append(seq)
+    seq += 1
+    try:
+        PIPELINE.spool("app.jsonl").move()
+    except OSError:
+        pass
+os.unlink(filler)
+end = time.monotonic() + 1
+while cipherlog_core.stats().pending_bytes:
+    assert time.monotonic() < end
+    time.sleep(0.001)
+for seq in range(seq, seq + 1000):
+    assert logger.event("numbered", producer="a", seq=seq)
+    kept.append(seq)
+assert cipherlog_core.stop()
+print(*kept)
+print(seq + 1 - len(kept), cipherlog_core.stats().dropped)
+"""
+
+
+def test_eleven_thousand_failing_writes_say_little(mount: Mount) -> None:
+    """At most ten lines on stderr; a second after there is room all is written; no empty segment is left."""
+    disk = mount("tmpfs", "-o", "size=3m")
+    environment = {
+        **os.environ,
+        "LOG_DIR": str(disk / "logs"),
+        "LOG_QUEUE_MAX": "64",
+        "LOG_QUEUE_BLOCK_MS": "0",
+        "LOG_ROTATE_SIZE": "100000",
+        "LOG_BACKUPS": "0",
+        "LOG_GZIP": "false",
+    }
+    command = [sys.executable, "-W", "error", "-c", FULL, disk / "filler"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 0, done.stderr
+    kept, counts = done.stdout.splitlines()
+    refused, dropped = map(int, counts.split())
+    assert refused == dropped
+    assert judge_kept(disk / "logs", {("a", int(seq)) for seq in kept.split()}) == RIGHT
+    assert done.stderr.count("\n") <= 10
+    assert all(path.stat().st_size for path in (disk / "logs").glob("app*"))
+
+
+def test_a_disk_that_becomes_read_only(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that takes nothing lies over the folder for a while: all is written within a second after it."""
+    disk = mount("tmpfs", "-o", "size=8m")
+    logger = cipherlog_core.start("read-only")
+    assert logger.event("numbered", producer="a", seq=0)
+    assert cipherlog_core.flush()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", disk / "logs"], check=True)
+    try:
+        assert logger.event("numbered", producer="a", seq=1)
+        assert not cipherlog_core.flush(0.3)
+    finally:
+        subprocess.run(["umount", disk / "logs"], check=True)
+    deadline = time.monotonic() + 1
+    while cipherlog_core.stats().files["read-only.jsonl"].pending_bytes:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+    assert logger.event("numbered", producer="a", seq=2)
+    assert cipherlog_core.stop()
+    assert judge_kept(disk / "logs", {("a", seq) for seq in range(3)}, "read-only") == RIGHT
+
+
+LIMITED = """
+import resource, time, cipherlog_core
+logger = cipherlog_core.start("app")
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+kept = [seq for seq in range(500) if logger.event("numbered", producer="a", seq=seq, text="x" * 300)]
+assert not cipherlog_core.flush(0.2)
+resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+end = time.monotonic() + 1
+while cipherlog_core.stats().pending_bytes:
+    assert time.monotonic() < end
+    time.sleep(0.002)
+assert len(kept) == 500 and cipherlog_core.stop()
+"""
+
+
+def test_a_write_that_is_cut_short_is_finished(tmp_path: Path) -> None:
+    """The limit of a file's size cuts a batch in its middle; no line is torn."""
+    command = [sys.executable, "-W", "error", "-c", LIMITED]
+    environment = {**os.environ, "LOG_DIR": str(tmp_path), "LOG_QUEUE_MAX": "64"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert judge_kept(tmp_path, {("a", seq) for seq in range(500)}) == RIGHT
+
+
+STUCK = """
+import os, sys, time, cipherlog_core
+from cipherlog_core import _logfile
+delay = float(sys.argv[1])
+class Slow:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def write(self, *given):
+        time.sleep(delay)
+        return os.write(*given)
+logger = cipherlog_core.start("app")
+logger.event("warm up")
+assert cipherlog_core.flush()
+_logfile.os = Slow()
+kept, calls = [], []
+begin = time.monotonic()
+for seq in range(int(sys.argv[2])):
+    while time.monotonic() < begin + seq / 2000:
+        time.sleep(0.0002)
+    before = time.monotonic()
+    if logger.event("numbered", producer="a", seq=seq, text="x" * 700):
+        kept.append(seq)
+    calls.append(time.monotonic() - before)
+_logfile.os = os
+assert cipherlog_core.flush(20) and cipherlog_core.stop(10)
+print(*kept)
+print(sum(call > 0.1 for call in calls), max(calls), sorted(calls)[len(calls) * 99 // 100])
+print(cipherlog_core.stats().dropped)
+"""
+
+
+@pytest.mark.parametrize(
+    ("delay", "events", "stalls"),
+    [(0.5, 1500, 1), pytest.param(5.0, 10_000, 1, marks=pytest.mark.soak)],
+    ids=["slow disk", "stuck disk"],
+)
+def test_a_disk_that_hangs_stalls_at_most_one_call(delay: float, events: int, stalls: int, tmp_path: Path) -> None:
+    """2,000 events a second: one call may wait ten times LOG_QUEUE_BLOCK_MS in all, then all drop at once, counted."""
+    command = [sys.executable, "-c", STUCK, str(delay), str(events)]
+    environment = {**os.environ, "LOG_DIR": str(tmp_path), "LOG_QUEUE_MAX": "1000", "LOG_QUEUE_BLOCK_MS": "200"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 0, done.stderr
+    kept, calls, dropped = done.stdout.splitlines()
+    stalled, longest, p99 = map(float, calls.split())
+    print(f"{stalled:.0f} stalls, longest {longest:.3f} s, p99 {p99 * 1e6:.0f} us, {dropped} dropped")
+    assert stalled <= stalls
+    assert longest <= 2.2
+    assert p99 <= 0.001
+    assert int(dropped) == events - len(kept.split())
+    assert judge_kept(tmp_path, {("a", int(seq)) for seq in kept.split()}) == RIGHT
+    told = (tmp_path / "app.jsonl").read_text().count('"event":"records_dropped"')
+    assert (told > 0) == (int(dropped) > 0)

@@ -1,0 +1,259 @@
+"""What others do to the files of a log: delete, replace, truncate, lock away; plant links, pipes and devices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cipherlog_core
+from cipherlog_core import Settings
+from cipherlog_core._archive import compress
+from cipherlog_core._folders import Folders
+from cipherlog_core._rotation import Segment
+from oracle import RIGHT, judge_kept, read
+
+VICTIM = b"nobody may touch this\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
+    return tmp_path / "logs"
+
+
+def settings(folder: Path, **more: object) -> Settings:
+    return Settings(dir=str(folder), queue_max=64, queue_block_ms=20, backups=0, gzip_after=0, **more)
+
+
+def written(folder: Path, producer: str, seconds: float = 1) -> bool:
+    """Whether an event of *producer* is in the log within a second."""
+    deadline = time.monotonic() + seconds
+    while (producer, 0) not in read(folder)[0]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def emptied(folder: Path) -> None:
+    os.truncate(folder / "app.jsonl", 0)
+
+
+def copied_and_emptied(folder: Path) -> None:
+    """As logrotate's copytruncate."""
+    shutil.copy(folder / "app.jsonl", folder / "app-20260101T000000Z-000001.jsonl")
+    os.truncate(folder / "app.jsonl", 0)
+
+
+def renamed(folder: Path) -> None:
+    (folder / "app.jsonl").rename(folder / "app-20260101T000000Z-000001.jsonl")
+
+
+def moved_behind_a_link(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to(folder.with_name("elsewhere"))
+
+
+DEEDS: dict[str, tuple[Callable[[Path], object], bool]] = {
+    "file deleted": (lambda folder: (folder / "app.jsonl").unlink(), False),
+    "folder deleted": (shutil.rmtree, False),
+    "lock file deleted": (lambda folder: (folder / ".spool" / "app.jsonl.lock").unlink(), True),
+    "file truncated": (emptied, False),
+    "copied and truncated": (copied_and_emptied, True),
+    "file renamed": (renamed, True),
+    "folder replaced by a link to it": (moved_behind_a_link, True),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_what_is_logged_after_a_deed_is_there_within_a_second(deed: str, folder: Path) -> None:
+    """And what was there before, unless it is that which was taken away."""
+    do, keeps = DEEDS[deed]
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="before", seq=0)
+    assert written(folder, "before")
+    do(folder)
+    assert logger.event("numbered", producer="after", seq=0)
+
+    assert written(folder, "after")
+    assert cipherlog_core.stop()
+    assert judge_kept(folder, {("after", 0)} | ({("before", 0)} if keeps else set())) == RIGHT
+
+
+PLANTS: dict[str, Callable[[Path, Path], object]] = {
+    "symlink": lambda path, victim: path.symlink_to(victim),
+    "FIFO": lambda path, _: os.mkfifo(path),
+    "device": lambda path, _: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3)),
+    "hard link": lambda path, victim: path.hardlink_to(victim),
+    "folder": lambda path, _: path.mkdir(),
+    "foreign": lambda path, _: (path.write_bytes(VICTIM), os.chown(path, 4321, 4321)),
+}
+
+
+def planted(what: str, path: Path, victim: Path) -> Path:
+    """A thing at *path*; the file that it is, or leads to."""
+    victim.write_bytes(VICTIM)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        PLANTS[what](path, victim)
+    except PermissionError:
+        pytest.skip(f"only root can make a {what}")
+    return path if what == "foreign" else victim
+
+
+@pytest.mark.parametrize("what", PLANTS)
+@pytest.mark.parametrize("where", ["app.jsonl", ".spool/app.jsonl.lock"])
+def test_what_is_planted_is_not_written_to(where: str, what: str, folder: Path) -> None:
+    """Nothing hangs, what is refused is counted, and once the thing is gone the log goes on within a second."""
+    folder.mkdir()
+    victim = planted(what, folder / where, folder.parent / "victim")
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="a", seq=0)
+    assert not cipherlog_core.flush(0.05)
+    assert victim.read_bytes() == VICTIM
+    assert cipherlog_core.stats().errors
+    if what == "folder":
+        (folder / where).rmdir()
+    else:
+        (folder / where).unlink()
+
+    assert written(folder, "a")
+    assert cipherlog_core.stop()
+    assert judge_kept(folder, {("a", 0)}) == RIGHT
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o600}
+    assert what == "foreign" or victim.read_bytes() == VICTIM
+
+
+def test_a_spool_that_is_a_link_is_not_followed(folder: Path) -> None:
+    """Nothing is made where it leads."""
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    folder.mkdir()
+    (folder / ".spool").symlink_to(elsewhere)
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="a", seq=0)
+    assert not cipherlog_core.flush(0.05)
+    assert list(elsewhere.iterdir()) == []
+    (folder / ".spool").unlink()
+
+    assert written(folder, "a")
+    assert cipherlog_core.stop()
+
+
+@pytest.mark.parametrize("what", ["symlink", "FIFO", "hard link"])
+@pytest.mark.parametrize("place", [".gz", ".tmp"])
+def test_a_compressed_segment_is_written_to_nothing_that_is_planted(place: str, what: str, folder: Path) -> None:
+    """The copy is made anew under a name of its own; what has the final name stays, and is taken for the segment."""
+    folder.mkdir()
+    (folder / ".spool").mkdir()
+    plain = folder / "app-20260101T000000Z-000001.jsonl"
+    plain.write_bytes(b"{}\n")
+    path = folder / f"{plain.name}.gz" if place == ".gz" else folder / ".spool" / f"{plain.name}.gz.tmp"
+    victim = planted(what, path, folder.parent / "victim")
+    compress(Folders.of(str(folder)), Segment(1, str(plain), is_compressed=False))
+
+    assert victim.read_bytes() == VICTIM
+    if place == ".tmp":
+        assert stat.S_IMODE((folder / f"{plain.name}.gz").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("mode", "file", "made"), [("0600", 0o600, 0o700), ("0640", 0o640, 0o750), ("644", 0o644, 0o755)]
+)
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_the_modes_of_what_is_made(umask: int, mode: str, file: int, made: int, folder: Path) -> None:
+    """Log, segments and their copies have LOG_FILE_MODE, whatever the umask; locks and rings are the logger's alone."""
+    code = f"""
+import os, cipherlog_core
+os.umask({umask})
+logger = cipherlog_core.start("app")
+for seq in range(100):
+    logger.event("numbered", producer="a", seq=seq)
+    cipherlog_core.flush() if not seq % 50 else None
+cipherlog_core.stop()
+os._exit(0)
+"""
+    names = {"LOG_DIR": str(folder), "LOG_FILE_MODE": mode, "LOG_ROTATE_SIZE": "9000", "LOG_GZIP_AFTER": "0"}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **names}, check=True, timeout=60)
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("app*")} == {file}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob(".spool/*")} == {0o600}
+    assert stat.S_IMODE((folder / ".spool").stat().st_mode) == 0o700
+    if not umask:
+        assert stat.S_IMODE(folder.stat().st_mode) == made
+
+
+LOCKED_OUT = """
+import os, sys, time, cipherlog_core
+folder = sys.argv[1]
+os.setgid(65534); os.setuid(65534)
+logger = cipherlog_core.start("app")
+assert logger.event("numbered", producer="before", seq=0) and cipherlog_core.flush()
+os.chmod(folder, 0)
+assert logger.event("numbered", producer="during", seq=0) and not cipherlog_core.flush(0.3)
+os.chmod(folder, 0o700)
+end = time.monotonic() + 1
+while cipherlog_core.stats().pending_bytes:
+    assert time.monotonic() < end
+    time.sleep(0.005)
+assert logger.event("numbered", producer="after", seq=0) and cipherlog_core.stop()
+assert not cipherlog_core.stats().dropped
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the user who is locked out")
+def test_a_folder_that_is_locked_for_a_while(tmp_path: Path) -> None:
+    """chmod 000, and back: what came meanwhile is written within a second."""
+    folder = Path(f"/tmp/locked-{os.getpid()}")
+    folder.mkdir(mode=0o700)
+    try:
+        os.chown(folder, 65534, 65534)
+        command = [sys.executable, "-W", "error", "-c", LOCKED_OUT, folder]
+        environment = {**os.environ, "LOG_DIR": str(folder)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert judge_kept(folder, {(name, 0) for name in ("before", "during", "after")}) == RIGHT
+    finally:
+        shutil.rmtree(folder)
+
+
+NO_DESCRIPTORS = """
+import os, resource, cipherlog_core
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+logger = cipherlog_core.start("app")
+held = []
+for seq in range(300):
+    if seq in (0, 150):
+        while True:
+            try:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+    if seq in (100, 250):
+        while held:
+            os.close(held.pop())
+    assert logger.event("numbered", producer="a", seq=seq, text="x" * 100)
+    if not seq % 10:
+        cipherlog_core.flush(0.02)
+assert cipherlog_core.stop()
+"""
+
+
+def test_a_process_without_a_descriptor_left(folder: Path) -> None:
+    """Through rotations: what came meanwhile is written when there are some again."""
+    names = {"LOG_DIR": str(folder), "LOG_ROTATE_SIZE": "9000", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
+    command = [sys.executable, "-W", "error", "-c", NO_DESCRIPTORS]
+    done = subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") <= 4
+    assert judge_kept(folder, {("a", seq) for seq in range(300)}) == RIGHT
