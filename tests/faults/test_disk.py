@@ -91,20 +91,22 @@ def test_where_no_ring_can_be_kept_it_is_told_and_logging_goes_on(
 
 FULL = """
 import os, sys, time, cipherlog_core
-from cipherlog_core import _logfile
+from functools import partial
+from cipherlog_core import _ledger, _logfile
 from cipherlog_core._pipeline import PIPELINE
 failed = 0
 class Counting:
     def __getattr__(self, name):
-        return getattr(os, name)
-    def write(self, *given):
+        function = getattr(os, name)
+        return partial(self.counted, function) if name in ("write", "pwrite") else function
+    def counted(self, function, *given):
         global failed
         try:
-            return os.write(*given)
+            return function(*given)
         except OSError:
             failed += 1
             raise
-_logfile.os = Counting()
+_logfile.os = _ledger.os = Counting()
 logger = cipherlog_core.start("app")
 filler = sys.argv[1]
 with open(filler, "wb", buffering=0) as file:
