@@ -20,16 +20,17 @@ SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000", "LOG_BACKUPS": "0",
 
 
 @pytest.mark.parametrize("how", ["os", "handler", "multiprocessing"])
-def test_forks_while_threads_log(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("children", [CHILDREN, pytest.param(120, marks=pytest.mark.soak)])
+def test_forks_while_threads_log(children: int, how: str, tmp_path: Path) -> None:
     """Each child opens its own ring, and what it leaves there is brought in by others."""
     environment = {**os.environ, **SMALL, "LOG_DIR": str(tmp_path)}
     quiet = "-Wignore:This process:DeprecationWarning"  # 3.12 and later: forking beside threads is what is tested
-    command = [sys.executable, quiet, str(SCRIPT), how, str(CHILDREN)]
+    command = [sys.executable, quiet, str(SCRIPT), how, str(children)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     recover(str(tmp_path))
 
-    acknowledged = json.loads(done.stdout) | {f"child {number}": EVENTS for number in range(CHILDREN)}
+    acknowledged = json.loads(done.stdout) | {f"child {number}": EVENTS for number in range(children)}
     assert judge(tmp_path, acknowledged) == RIGHT
 
 

@@ -49,6 +49,27 @@ def test_a_process_killed_while_it_logs_flat_out(moment: int, tmp_path: Path) ->
     assert judge(producers.folder, acknowledged) == RIGHT
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_hundred_random_kills(processes: int, tmp_path: Path) -> None:
+    """Of one process, and of four on one file, each folder used again and again."""
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    producers = Producers(tmp_path / "logs", SMALL)
+    acknowledged = {}
+    for number in range(100 // processes):
+        running = [producers.start(f"p{number}-{which}") for which in range(processes)]
+        wait_until_busy(*running)
+        time.sleep(rng.random() * 0.2)
+        for producer in running:
+            producer.kill()
+        acknowledged |= {producer.name: producer.acknowledged for producer in running}
+    producers.recover()
+
+    assert len(acknowledged) == 100
+    assert judge(producers.folder, acknowledged) == RIGHT
+
+
 def killed_at_call(number: int, how: str, folder: Path) -> tuple[int, int, Verdict]:
     """Exit status, acknowledged events and verdict of a process that dies at its system call *number*."""
     producers = Producers(folder / str(number) / "logs", {**SMALL, "LOG_ROTATE_SIZE": "30000"})
