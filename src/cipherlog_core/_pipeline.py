@@ -347,7 +347,8 @@ class Pipeline:
         self._folders = {}
 
     def _stats(self, spool: Spool) -> FileStats:
-        waiting, pending, durable = _held(spool.ring)
+        ring = spool.ring  # another thread may take it away
+        waiting, pending, durable = ring.held() if ring else (0, 0, True)
         return FileStats(
             accepted=spool.accepted,
             written=spool.accepted - waiting - spool.left,
@@ -359,17 +360,6 @@ class Pipeline:
             rotations=spool.counts.rotations,
             errors=spool.errors + spool.counts.failed_rotations,
         )
-
-
-def _held(ring: Ring | None) -> tuple[int, int, bool]:
-    """Lines and bytes that wait in *ring*, and whether a kill would spare them."""
-    try:
-        if ring is not None:
-            lines = ring.read(ring.tail, ring.pending)
-            return lines.count(b"\n"), len(lines), ring.is_linked
-    except (OSError, ValueError):  # another thread has just closed it
-        pass
-    return 0, 0, True
 
 
 def _move_rest(ring: Ring, log: LogFile, deadline: float) -> bool:

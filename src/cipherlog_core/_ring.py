@@ -128,6 +128,14 @@ class Ring:
         """Bytes that are not in the log yet."""
         return self.words[HEAD] - self.words[TAIL]
 
+    def held(self) -> tuple[int, int, bool]:
+        """Lines and bytes that are not in the log yet, and whether a kill would spare them."""
+        try:
+            lines = self.read(self.tail, self.pending)
+            return lines.count(b"\n"), len(lines), self.is_linked
+        except (OSError, ValueError):  # another thread has just closed it
+            return 0, 0, True
+
     def read(self, offset: int, count: int) -> bytes:
         """*count* bytes from *offset* on, over the end of the ring if need be."""
         at = HEADER + offset % self.size
