@@ -110,6 +110,21 @@ def doctor() -> None:
         sys.exit(WRONG)
 
 
+@commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(command: tuple[str, ...]) -> None:
+    """Start COMMAND with every httpx and httpx2 client in it tapped, in each Python process below it too.
+
+    Exit code, signals and standard streams are those of COMMAND. OPENROUTER_TAP=off leaves it untapped.
+
+    Examples: openrouter-tap run -- python app.py, openrouter-tap run gunicorn -w 2 app:app,
+    openrouter-tap run -m my.module
+    """
+    from openrouter_tap.cli._run import run as start
+
+    start(command)
+
+
 def console() -> Console:
     """Standard output; as wide as the table where it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else _WIDE)

@@ -1,0 +1,1 @@
+"""The folder that `openrouter-tap run` puts on PYTHONPATH."""
