@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test soak lint types schemas bench clean
+.PHONY: demo test soak sdks lint types schemas bench clean
 
 demo: .venv/.demo
 	$(BIN)/openrouter-tap demo
@@ -14,6 +14,10 @@ test: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/pytest -m soak -s
+
+sdks: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check nox
+	$(BIN)/nox
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -70,6 +71,16 @@ def test_every_test_that_the_docs_name_exists() -> None:
 
     assert named
     assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
+def test_the_versions_that_were_tried_are_in_the_table() -> None:
+    """Each SDK that `nox` runs has a row with its version, and no other has."""
+    readme = (ROOT / "README.md").read_text()
+    tried = tomllib.loads((ROOT / "tests" / "sdks" / "versions.toml").read_text())
+
+    assert set(re.findall(r"^\| [^|]+ \| `([^`]+==[^`]+)` \|", readme, re.MULTILINE)) == {
+        package for sdk in tried.values() for package in sdk["packages"]
+    }
 
 
 def test_links_lead_somewhere() -> None:
