@@ -1,6 +1,6 @@
 """One adapter an SDK: how a call is made with it, tapped by the line that its how-to gives.
 
-``ask`` makes a call, ``chunks`` streams one and leaves it with the generator; ``aask`` and ``achunks`` are asynchronous.
+``ask`` makes a call, ``chunks`` streams one and leaves it with the generator; ``aask`` and ``achunks`` do so async.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import aclosing, closing, suppress
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,23 +19,22 @@ from look_alike import LookAlike, look_alike
 MODEL = "openai/gpt-4o-mini"
 pytestmark = pytest.mark.filterwarnings("default")  # what the SDKs warn of is not ours
 
+SCENARIOS = ("json", "stream", "left", "retried", "error", "timeout")
 CASES = [
-    pytest.param(adapter, door, is_async, id=f"{adapter.__name__} {door} {'async' if is_async else 'sync'}")
+    pytest.param(*case, id=f"{case[0].__name__} {case[1]} {'async' if case[2] else 'sync'} {case[3]}")
     for adapter in ADAPTERS
     if adapter.is_installed()
-    for door in adapter.doors
-    for is_async in (False, True)
+    for case in product([adapter], adapter.doors, (False, True), SCENARIOS)
 ]
 MISSING = [
     pytest.param(
-        *(adapter, "", False),
+        *(adapter, "", False, ""),
         id=adapter.__name__,
         marks=pytest.mark.skip(reason=f"{adapter.package} is not installed: `nox` runs this with it"),
     )
     for adapter in ADAPTERS
     if not adapter.is_installed()
 ]
-SCENARIOS = ("json", "stream", "left", "retried", "error", "timeout")
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,7 @@ async def play(kind: type[Adapter], door: str, scenario: str, origin: str, *, is
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize(("kind", "door", "is_async"), CASES)
+@pytest.mark.parametrize(("kind", "door", "is_async", "scenario"), CASES + MISSING)
 def test_each_attempt_leaves_one_event(
     kind: type[Adapter], door: str, is_async: bool, scenario: str, tapped: LookAlike, logs: Logs
 ) -> None:
@@ -123,8 +122,3 @@ def test_each_attempt_leaves_one_event(
     if kind.links_attempts:
         assert [call["attempt"] for call in fields] == list(range(1, len(fields) + 1))
         assert len({call["call_id"] for call in fields}) == 1
-
-
-@pytest.mark.parametrize(("kind", "door", "is_async"), MISSING)
-def test_with_an_sdk_that_is_not_here(kind: type[Adapter], door: str, is_async: bool) -> None:
-    """One skip an SDK."""
