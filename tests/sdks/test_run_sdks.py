@@ -1,4 +1,4 @@
-"""Unchanged programs that use openai 3 (httpx2) and the openrouter SDK (httpx) side by side, under `openrouter-tap run`."""
+"""Unchanged programs that use openai 3 (httpx2) and the openrouter SDK (httpx) side by side, under `run`."""
 
 from __future__ import annotations
 
@@ -76,13 +76,15 @@ def folder(tmp_path: Path, tapped: LookAlike, monkeypatch: pytest.MonkeyPatch) -
 
 @contextmanager
 def running(folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    with open(folder / "output", "wb") as output:
-        with subprocess.Popen([*RUN, *command], cwd=folder, stdout=output, stderr=output) as process:
-            try:
-                yield process
-            finally:
-                process.terminate()
-                process.wait(30)
+    with (
+        open(folder / "output", "wb") as output,
+        subprocess.Popen([*RUN, *command], cwd=folder, stdout=output, stderr=output) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def each_once(logs: Logs, sent: LookAlike, calls: int) -> None:
@@ -106,7 +108,7 @@ def test_gunicorn_with_two_workers(folder: Path, tapped: LookAlike, logs: Logs) 
     """Forked workers, each call once."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % listener.getsockname()[1]
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
     with running(folder, "-m", "gunicorn", "-w", "2", "-b", address, "web:app"):
         deadline = time.monotonic() + 30
         while True:
