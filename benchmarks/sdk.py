@@ -42,6 +42,13 @@ _PACKAGES = (
     *("openinference-instrumentation-openai", "opentelemetry-instrumentation-openai-v2", "opentelemetry-util-genai"),
 )
 _PATCHED = ((Completions, "create"), (openai.OpenAI, "request"))
+_CHECKED = (
+    "`OpenAI(...).chat.completions.create`, sync, over a stub in place of the network; the work that is put off falls "
+    "into the *whole block*. Checked: the log has one line for each tapped call, with its id, cost and outcome; each "
+    "rival exported at least one span for each of its calls. Their exporter drops the spans instead of encoding and "
+    "sending them; the tap writes its record to disk. OpenLLMetry, openinference and langfuse record prompts and "
+    "answers, as they do by default; OpenTelemetry openai-v2 and the tap do not."
+)
 _clock = time.perf_counter_ns
 _Attributes = list[tuple[Any, str, Any]]
 
@@ -207,15 +214,8 @@ def main() -> None:
         "sdk",
         [
             options.heading(*_PACKAGES),
-            "`OpenAI(...).chat.completions.create`, sync, over a stub in place of the network; the work that is put off "
-            "falls into the *whole block*. Checked: the log has one line for each tapped call, with its id, cost and "
-            "outcome; each rival exported at least one span for each of its calls. Their exporter drops the spans "
-            "instead of encoding and sending them; the tap writes its record to disk. OpenLLMetry, openinference and "
-            "langfuse record prompts and answers, as they do by default; OpenTelemetry openai-v2 and the tap do not.",
-            *(
-                [f"Not measured, because it cannot be imported with these versions: {', '.join(absent)}."]
-                * bool(absent)
-            ),
+            _CHECKED,
+            *(f"Not measured, because it cannot be imported with these versions: {name}." for name in absent),
             *tables,
         ],
         write=options.write,
