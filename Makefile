@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test soak sdks lint types schemas bench clean
+.PHONY: demo test soak sdks lint types schemas bench bench-sdk clean
 
 demo: .venv/.demo
 	$(BIN)/openrouter-tap demo
@@ -35,6 +35,15 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.quiet
 	$(BIN)/python -m benchmarks.tap
 	$(BIN)/python -m benchmarks.scale
+
+# The rivals under the openai SDK want an environment of their own. openai-v2 cannot be imported with a newer util-genai.
+bench-sdk: .venv/bin/python
+	$(PYTHON) -m venv .venv/sdk
+	.venv/sdk/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[httpx2,bench]' openai==3.57.0 \
+	  langfuse==5.0.4 opentelemetry-instrumentation-openai==0.62.4 openinference-instrumentation-openai==0.1.66
+	.venv/sdk/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  opentelemetry-instrumentation-openai-v2==2.4b0 opentelemetry-util-genai==0.4b0
+	.venv/sdk/bin/python -m benchmarks.sdk
 
 clean:
 	rm -rf .venv
