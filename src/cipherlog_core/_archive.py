@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from cipherlog_core._checkpoint import shipped_to
 from cipherlog_core._filesystem import close, open_regular, sync_folder, try_lock
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import Segment, closed_segments, is_segment
@@ -26,6 +27,7 @@ _LEVEL = 6  # 9 takes half as long again for 1 %
 _GZIP = 31  # window bits that mean gzip
 _UNFINISHED = ".tmp"
 _STEP = 1 << 18  # bytes at a time: zlib works without the GIL
+_UNSHIPPED = 10  # times the number of segments that are kept, where a shipper has not got further
 _LOOK = 5.0  # seconds between two looks for segments whose time has come
 
 
@@ -126,13 +128,23 @@ class Archiver:
                         compress(log.folders, segment, is_wanted)
 
     def _prune(self, log: Log) -> None:
-        """Delete the oldest segments beyond the number that is kept, but none that is still to be told."""
+        """Delete the oldest segments beyond the number that is kept, but none that is still to be told or shipped.
+
+        Of those that are to be shipped ten times that number are kept.
+        """
         if not log.settings.backups:
             return  # and no look at a folder that may hold very many
         found = list(closed_segments(log.folders.logs, log.name))
-        kept = sorted({segment.number for segment in found})[-log.settings.backups :]
+        numbers = sorted({segment.number for segment in found})
+        first = next(iter(numbers[-log.settings.backups :]), 0)
+        shipped = shipped_to(log.folders, log.name)
+        if shipped is not None:
+            most = numbers[-log.settings.backups * _UNSHIPPED :]
+            first = max(min(first, shipped + 1), next(iter(most), 0))
+            if numbers and max(numbers[0], shipped + 1) < first:
+                _tell_unshipped(log, first)
         for segment in self._told(found):
-            if segment.number < kept[0]:
+            if segment.number < first:
                 _unlink(segment.path)
 
     def _told(self, found: list[Segment]) -> list[Segment]:
@@ -147,6 +159,15 @@ def _tell(log: Log, path: str) -> None:
             log.settings.on_segment_closed(path)
         except BaseException as error:  # noqa: BLE001  a caller's own function, and sys.exit() in it ends no thread
             notice("on_segment_closed", f"Settings.on_segment_closed raised {shown(error)} for {path}.")
+
+
+def _tell_unshipped(log: Log, first: int) -> None:
+    kept = log.settings.backups * _UNSHIPPED
+    notice(
+        f"unshipped {log.name}",
+        f"segments of {log.name} before number {first} are deleted though they are not shipped: more than {kept} wait "
+        f"(LOG_BACKUPS times {_UNSHIPPED}). Have the receiver reachable, or set LOG_BACKUPS higher.",
+    )
 
 
 def _clear(log: Log) -> None:

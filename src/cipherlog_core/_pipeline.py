@@ -25,6 +25,7 @@ from cipherlog_core._settings import Settings, notice
 from cipherlog_core._spool import Spool
 from cipherlog_core._stats import FileStats, Stats, add_up
 from cipherlog_core._writer import Writer
+from cipherlog_core.ship._background import Background
 
 __all__ = ["PIPELINE"]
 
@@ -48,6 +49,7 @@ class Pipeline:
         self._exiting = self._at_exit_is_registered = False
         self._archiver = Archiver(self._logs)
         self._writer = Writer(lambda: list(self._spools.values()), self._after_batch, self._after_round, self._tidy)
+        self._background = Background()
         self.renew()
 
     def renew(self) -> None:
@@ -59,6 +61,7 @@ class Pipeline:
         self._recovered: Counter[str] = Counter()
         self._writer.renew()
         self._archiver.renew()
+        self._background.renew()
         for spool in self._spools.values():
             spool.renew()
         for console in self._consoles.values():
@@ -112,6 +115,7 @@ class Pipeline:
         self._writer.stop(timeout)
         left = sum(not self._close(spool, deadline) for spool in self._spools.values())
         self._write_consoles()
+        self._background.stop(deadline)
         self._archiver.stop(max(0.0, deadline - time.monotonic()))
         self._forget_environment()
         return not left
@@ -129,6 +133,7 @@ class Pipeline:
             elif ring:
                 self._leave(spool, ring)
         self._write_consoles()
+        self._background.stop(deadline)
         self._archiver.stop(max(0.0, deadline - time.monotonic()))
 
     def stats(self) -> Stats:
@@ -171,6 +176,8 @@ class Pipeline:
         self._archiver.note_opened(spool.name, folders.logs)
         self._register_exit()
         spool.synchronous = self._exiting or not (threading.main_thread().is_alive() and self._writer.start())
+        if settings.otlp_endpoint is not None and not self._exiting:
+            self._background.start(folders, settings.otlp_endpoint)
         return trouble
 
     def _new_ring(self, folders: Folders, name: str) -> tuple[Ring, OSError | None]:

@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds after which what is written is made safe from a loss of power, by `os.fsync`; 0 = never."""
     file_mode: Annotated[str, Meta(pattern="^0?6[046][04]$")] = "0600"
     """Mode of new log files, in octal. A log folder that is made lets in who may read: ``0640`` gives it 0750."""
+    otlp_endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/]+")] | None = None
+    """Base URL of an OpenTelemetry receiver to which a thread of this process ships the folder (extra ``otlp``)."""
     on_segment_closed: Callable[[str], object] | None = None
     """Called, in a thread of the logger, with the path of each segment that this process has closed. While it runs this
     process compresses and deletes none."""
@@ -177,5 +179,6 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "spool_dir": str,
     "fsync_ms": _count,
     "file_mode": str,
+    "otlp_endpoint": str,
 }
 _FIELDS = msgspec.structs.fields(Settings)  # once: it looks up names, which is too late when the interpreter ends

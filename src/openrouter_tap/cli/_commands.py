@@ -125,6 +125,33 @@ def run(command: tuple[str, ...]) -> None:
     start(command)
 
 
+@commands.command()
+@click.option("--once", is_flag=True, help="End when all that is there has been shipped.")
+@click.option("--dir", "folder", metavar="FOLDER", help="The log folder (default: $LOG_DIR, else logs).")
+@click.option(
+    "--endpoint",
+    metavar="URL",
+    help="The receiver's base URL (default: $LOG_OTLP_ENDPOINT, else as the OTEL_EXPORTER_OTLP_ variables say).",
+)
+@click.option("--protocol", type=click.Choice(["http/protobuf", "grpc"]), help="Default: http/protobuf.")
+def ship(once: bool, folder: str | None, endpoint: str | None, protocol: str | None) -> None:
+    """Ship the logs in a folder to an OpenTelemetry receiver (OTLP), at least once and in their order, and go on.
+
+    Exit code 1 if something could not be delivered or was refused, or if another process ships the folder.
+    Example: openrouter-tap ship --dir /var/log/app --endpoint http://collector:4318
+    """
+    try:
+        from openrouter_tap.cli._ship import run
+    except ModuleNotFoundError as error:
+        sys.exit(f"openrouter-tap ship: {error.name} is missing; it needs: pip install 'openrouter-tap[otlp]'")
+    settings = Settings.from_env()
+    try:
+        code = run(folder or settings.dir, settings.spool_dir, endpoint or settings.otlp_endpoint, protocol, once=once)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    sys.exit(code)
+
+
 def console() -> Console:
     """Standard output; as wide as the table where it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else _WIDE)

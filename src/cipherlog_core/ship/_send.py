@@ -1,0 +1,147 @@
+"""Sends requests to a receiver and tells what became of them; never retries, never raises for what a receiver does."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from cipherlog_core.ship._options import Destination
+
+__all__ = ["Answer", "Sender", "sender"]
+
+_REJECTED = {"logs": "rejected_log_records", "traces": "rejected_spans", "metrics": "rejected_data_points"}
+_RESPONSES: dict[str, Any] = {
+    "logs": ExportLogsServiceResponse,
+    "traces": ExportTraceServiceResponse,
+    "metrics": ExportMetricsServiceResponse,
+}
+_SHOWN = 200  # characters of what a receiver says
+_MOST = 1 << 16  # bytes of an answer that are read
+_LONGEST_WAIT = 3600.0  # seconds that a receiver may ask for
+
+
+class Answer(NamedTuple):
+    """What became of a request."""
+
+    kind: Literal["taken", "later", "too large", "refused"]
+    """``later``: the same again after a while. ``refused``: it will never be taken."""
+    reason: str = ""
+    wait: float | None = None
+    """Seconds that the receiver asked for."""
+    rejected: int = 0
+    """Items of a request that was taken which the receiver has thrown away."""
+
+
+class Sender(Protocol):
+    """A connection to the receiver of one signal."""
+
+    def send(self, request: Any) -> Answer:
+        """Send *request*, a protobuf message of the signal."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def sender(signal: str, destination: Destination) -> Sender:
+    """The connection to *destination*, which opens with the first request. Raises `OSError` for missing PEM files."""
+    for path in (destination.certificate, destination.client_certificate, destination.client_key):
+        if path is not None:
+            with open(path, "rb"):
+                pass  # an error that names the file
+    if destination.protocol == "grpc":
+        from cipherlog_core.ship._send_grpc import GrpcSender
+
+        return GrpcSender(signal, destination)
+    return HttpSender(signal, destination)
+
+
+class HttpSender:
+    """OTLP over HTTP, in protobuf."""
+
+    def __init__(self, signal: str, destination: Destination) -> None:
+        self._signal = signal
+        self._to = destination
+        self._headers = {
+            "User-Agent": "OTLP-Exporter-cipherlog-core",
+            **destination.headers,
+            "Content-Type": "application/x-protobuf",
+        }
+        if destination.compression == "gzip":
+            self._headers["Content-Encoding"] = "gzip"
+        self._pool = _pool(destination)
+
+    def send(self, request: Any) -> Answer:
+        """Send *request*."""
+        body = request.SerializeToString()
+        if self._to.compression == "gzip":
+            body = gzip.compress(body, 6)
+        try:
+            response = self._pool.request(
+                "POST", self._to.url, body=body, headers=self._headers, redirect=False, preload_content=False
+            )
+            try:
+                data = response.read(_MOST)
+                if response.status >= 300:  # noqa: PLR2004
+                    response.close()
+            finally:
+                response.release_conn()
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            return Answer("later", f"{type(error).__name__}: {error}"[:_SHOWN])
+        return self._answer(response, data)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def _answer(self, response: urllib3.BaseHTTPResponse, data: bytes) -> Answer:
+        status = response.status
+        reason = f"{status} {response.reason or ''}".strip()
+        if 200 <= status < 300:  # noqa: PLR2004
+            return partial_success(self._signal, data)
+        if status == 413:  # noqa: PLR2004
+            return Answer("too large", reason)
+        if 400 <= status < 500 and status not in (408, 429):  # noqa: PLR2004
+            return Answer("refused", reason)
+        return Answer("later", reason, _retry_after(response))
+
+
+def _pool(to: Destination) -> urllib3.PoolManager:
+    given: dict[str, Any] = {
+        "retries": False,
+        "timeout": urllib3.Timeout(connect=to.timeout, read=to.timeout),
+        "ca_certs": to.certificate,
+        "cert_file": to.client_certificate,
+        "key_file": to.client_key,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    parts = urlsplit(to.url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy, **options)
+    return urllib3.PoolManager(**options)
+
+
+def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
+    try:
+        seconds = urllib3.Retry().get_retry_after(response)
+    except urllib3.exceptions.InvalidHeader:
+        return None
+    return None if seconds is None else min(seconds, _LONGEST_WAIT)
+
+
+def partial_success(signal: str, response: Any) -> Answer:
+    """What a receiver that took a request says of its parts. *response*: its message, or the bytes of one."""
+    if isinstance(response, bytes):
+        try:
+            response = _RESPONSES[signal].FromString(response)
+        except Exception:  # noqa: BLE001  DecodeError, or none of it: an answer in JSON or HTML all the same
+            return Answer("taken")
+    told = response.partial_success
+    return Answer("taken", told.error_message[:_SHOWN], rejected=getattr(told, _REJECTED[signal]))

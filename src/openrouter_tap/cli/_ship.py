@@ -1,0 +1,111 @@
+"""The shipper as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import partial
+from types import FrameType
+
+import click
+
+from cipherlog_core.reading import Folders, logs, recover
+from cipherlog_core.ship._options import destinations, resource_attributes
+from cipherlog_core.ship._shipper import Shipper
+
+__all__ = ["run"]
+
+FINE, UNDELIVERED, NO_LOGS, UNREADABLE = 0, 1, 3, 4
+
+_PATIENCE = 30.0  # seconds after which --once gives a receiver up that takes nothing
+_END = 2.0  # seconds that a signal leaves for the request at hand
+_REPEAT = 1.0  # seconds between two looks whether the thread has ended
+
+
+def run(folder: str, spool_dir: str | None, endpoint: str | None, protocol: str | None, *, once: bool) -> int:
+    """Ship *folder* until a signal, or *once*; the exit code. Raises `ValueError` for what cannot be used."""
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ValueError(f"{folder} is no folder; --dir takes the folder of the logs")
+    if once and not (os.path.isdir(folder) and logs(folder)):
+        click.echo(
+            f"no logs in {os.path.abspath(folder)}. Nothing was logged there yet, or LOG_DIR is another.", err=True
+        )
+        return NO_LOGS
+    to, resource = destinations(os.environ, endpoint, protocol), resource_attributes(os.environ)
+    try:
+        shipper = Shipper(
+            Folders.of(folder, spool_dir), to, resource, _Teller().tell, partial(_recover, folder, spool_dir)
+        )
+        for name, destination in to.items():
+            click.echo(
+                f"{name} in {os.path.abspath(folder)} go to {destination.url} by {destination.protocol}", err=True
+            )
+        return _run(shipper, once=once)
+    except OSError as error:
+        click.echo(f"{folder} cannot be shipped: {error}", err=True)
+        return UNDELIVERED
+
+
+def _recover(folder: str, spool_dir: str | None) -> None:
+    if os.path.isdir(folder):
+        recover(folder, spool_dir)
+
+
+class _Teller:
+    """Says each kind of thing once, and again when what is said of it has changed."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def tell(self, kind: str, message: str) -> None:
+        """Say *message* on stderr."""
+        if kind.startswith("again "):
+            self._said.pop(kind.replace("again", "later"), None)
+        elif self._said.get(kind) == message:
+            return
+        self._said[kind] = message
+        click.echo(message, err=True)
+
+
+def _run(shipper: Shipper, *, once: bool) -> int:
+    """Ship in a thread that nothing here waits for: a signal ends the process whatever the receiver does."""
+    results: list[bool | Exception] = []
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            results.append(shipper.run(once=once, patience=_PATIENCE if once else None))
+        except Exception as error:  # noqa: BLE001  for the thread that waits
+            results.append(error)
+        ended.set()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        shipper.stop()
+        is_told.append(True)
+
+    is_told: list[bool] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    threading.Thread(target=work, name="shipper", daemon=True).start()
+    while not ended.wait(_REPEAT) and not is_told:
+        pass
+    if is_told:
+        ended.wait(_END - _REPEAT)
+    if results and isinstance(results[0], Exception):
+        raise results[0]
+    return _code(shipper, is_done=bool(is_told) or results == [True])
+
+
+def _code(shipper: Shipper, *, is_done: bool) -> int:
+    shipped = shipper.shipped
+    click.echo(
+        f"{shipped.lines} lines shipped, {shipped.parked} refused and kept, {shipped.rejected} taken and thrown away",
+        err=True,
+    )
+    if not is_done:
+        trouble = shipper.trouble or "another process ships this folder"
+        click.echo(f"not all is shipped: {trouble}", err=True)
+    if shipped.parked or shipped.rejected or not is_done:
+        return UNDELIVERED
+    return UNREADABLE if shipped.unreadable else FINE
