@@ -42,6 +42,8 @@ _OWN = (
     "bytes_in",
 )
 
+_EXPERIMENTAL = "Experimental: names and units may change."
+
 Record = dict[str, Any]
 Key = tuple[tuple[str, Any], ...]
 
@@ -175,13 +177,12 @@ class _Points:
         if name in ("metric.duration", "metric.ttft", "metric.tokens"):
             unit, bounds = ("{token}", _TOKENS) if name == "metric.tokens" else ("s", _SECONDS)
             points = [self._histogram(name, key, some, bounds) for key, some in values.items()]
-            return Metric(
-                name=written, unit=unit, histogram=Histogram(data_points=points, aggregation_temporality=delta)
-            )
+            histogram = Histogram(data_points=points, aggregation_temporality=delta)
+            return Metric(name=written, description=_EXPERIMENTAL, unit=unit, histogram=histogram)
         numbers = [self._number(name, key, some) for key, some in values.items()]
         unit = "{USD}" if name == "metric.cost" else "{token}"
-        total = Sum(data_points=numbers, aggregation_temporality=delta, is_monotonic=name != "metric.cost")
-        return Metric(name=written, unit=unit, sum=total)
+        total = Sum(data_points=numbers, aggregation_temporality=delta, is_monotonic=True)
+        return Metric(name=written, description=_EXPERIMENTAL, unit=unit, sum=total)
 
     def _number(self, name: str, key: Key, values: list[Any]) -> NumberDataPoint:
         start, end = self._times[name, key]

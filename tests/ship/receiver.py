@@ -32,6 +32,8 @@ class Receiver:
         self.taken: dict[str, list[Any]] = {path: [] for path in REQUESTS}
         self.headers: list[dict[str, str]] = []
         self.asked = 0
+        self.count = 0
+        """Log records so far, doubled ones too."""
         self._over = threading.Event()
         receiver = self
 
@@ -74,6 +76,8 @@ class Receiver:
         if status == 200:
             self.headers.append(dict(handler.headers))
             self.taken[handler.path].append(message)
+            if handler.path == "/v1/logs":
+                self.count += sum(len(scope.log_records) for one in message.resource_logs for scope in one.scope_logs)
         handler.send_response(status)
         for name, value in headers.items():
             handler.send_header(name, value)
@@ -125,7 +129,7 @@ class Receiver:
     def wait_for(self, fact: Callable[[], bool], seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
         while not fact():
-            assert time.monotonic() < deadline, f"{len(self.logs)} records, {self.asked} requests"
+            assert time.monotonic() < deadline, f"{self.count} records, {self.asked} requests"
             time.sleep(0.01)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Background"]
 
+_LAST = 1.5  # seconds at most that an end waits for a receiver that has answered so far
 _AGAIN = 5.0  # seconds after something that should not happen
 _LIBRARIES = "urllib3", "grpc", "opentelemetry", "google"
 
@@ -51,15 +52,18 @@ class Background:
     def stop(self, deadline: float) -> None:
         """Ship what is in the files if that can be done until *deadline*; the rest is for the next leader."""
         self._run_number += 1
+        deadline = min(deadline, time.monotonic() + _LAST)
         threads, self._threads = self._threads, {}
         shippers, self._shippers = self._shippers, {}
-        for folder, thread in threads.items():
-            shipper = shippers.get(folder)
-            if shipper is None:  # it has not begun, and cannot any more
-                continue
-            if shipper.is_leader and shipper.trouble is None:
+        for shipper in shippers.values():
+            if shipper.trouble is None:
                 shipper.finish()
+            else:
+                shipper.stop()
+        for folder, thread in threads.items():
+            if folder not in shippers or shippers[folder].trouble is None:
                 thread.join(max(0.0, deadline - time.monotonic()))
+        for shipper in shippers.values():
             shipper.stop()
 
     def _run(self, folders: Folders, endpoint: str, pid: int, number: int) -> None:
@@ -88,9 +92,9 @@ class Background:
             notice("otlp", f"nothing is shipped: {error}.")
             return True
         shipper = Shipper(folders, to, resource, notice)
-        if number != self._run_number:
-            return True
         self._shippers[folders.logs] = shipper
+        if number != self._run_number:  # the end came while the libraries were imported
+            shipper.finish()
         shipper.run()
         return True
 

@@ -87,9 +87,8 @@ class Shipper:
         try:
             while not self._stop.is_set():
                 if not self._lead():
-                    if once:
+                    if once or self._last_look.wait(_ELECT):
                         return False
-                    self._stop.wait(_ELECT)
                     continue
                 is_last = once or self._last_look.is_set()
                 if not self._round():
