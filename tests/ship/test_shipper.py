@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +23,7 @@ from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import closed_segments
 from cipherlog_core.ship._options import destinations, resource_attributes
 from cipherlog_core.ship._shipper import Shipper
-from openrouter_tap import Cost, Tokens, log_cost
+from openrouter_tap import Cost, Tokens, instrument, log_cost, uninstrument
 from receiver import TAKEN, Receiver, Reply, partly, plain
 from shipping import Told, folder, line, numbers, receiver, ship, told
 
@@ -432,6 +434,8 @@ def test_the_thread_ships_what_the_process_logs_and_nothing_of_its_own(
     """With ``LOG_OTLP_ENDPOINT``, at DEBUG with all hosts tapped: no record tells of the shipper's requests."""
     monkeypatch.setenv("LOG_OTLP_ENDPOINT", receiver.url)
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    monkeypatch.setenv("OPENROUTER_TAP_HOSTS", "*")
+    instrument()
     logger = cipherlog_core.start("app")
     for seq in range(1000):
         logger.event("numbered", seq=seq)
@@ -440,22 +444,29 @@ def test_the_thread_ships_what_the_process_logs_and_nothing_of_its_own(
     logger.event("numbered", seq=1000)
 
     assert cipherlog_core.stop(5)
+    uninstrument()
 
+    assert {path.name for path in logs.folder.glob("*.jsonl")} == {"app.jsonl"}  # no call was recorded
     assert [record["seq"] for record in receiver.logs if record[""].event_name == "numbered"] == list(range(1001))
     assert [one[""].body.string_value for one in receiver.logs if one["scope"].startswith("urllib3")] == [
         "of another thread"
     ]
 
 
-def test_a_hanging_receiver_does_not_hold_the_end(logs: Logs, receiver: Receiver, monkeypatch: Any) -> None:
-    """`stop` returns within its time."""
-    monkeypatch.setenv("LOG_OTLP_ENDPOINT", receiver.url)
-    receiver.answer = lambda _path, _message: "hang"
-    cipherlog_core.start("app").event("numbered", seq=1)
-    receiver.wait_for(lambda: receiver.asked > 0)
+def test_a_missing_extra_is_told(tmp_path: Path) -> None:
+    """Once, with what to install; the log is written all the same."""
+    code = """
+import sys, time
+sys.modules["urllib3"] = None
+import cipherlog_core
+cipherlog_core.start("app").event("numbered", seq=1)
+time.sleep(0.5)
+"""
+    environ = {**os.environ, "LOG_DIR": str(tmp_path), "LOG_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
-    begun = time.monotonic()
-    cipherlog_core.stop()
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, timeout=30, check=False)
 
-    assert time.monotonic() - begun < 2.2
-    assert os.path.exists(logs.folder / "app.jsonl")
+    assert done.returncode == 0
+    log = (tmp_path / "app.jsonl").read_text()
+    assert log.count("numbered") == 1
+    assert log.count("urllib3 is missing: pip install 'openrouter-tap[otlp]'") == 1

@@ -85,13 +85,13 @@ class Background:
         from cipherlog_core.ship._options import destinations, resource_attributes
         from cipherlog_core.ship._shipper import Shipper
 
-        _keep_out_of_the_logs()
         try:
             to, resource = destinations(os.environ, endpoint), resource_attributes(os.environ)
         except ValueError as error:
             notice("otlp", f"nothing is shipped: {error}.")
             return True
         shipper = Shipper(folders, to, resource, notice)
+        _keep_out_of_the_logs()  # now that their loggers exist
         self._shippers[folders.logs] = shipper
         if number != self._run_number:  # the end came while the libraries were imported
             shipper.finish()
