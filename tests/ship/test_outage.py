@@ -22,7 +22,6 @@ __all__ = ["receiver"]
 
 HERE = Path(__file__).parent
 BATCH = 512
-FAST_LOGS = {"LOG_ROTATE_SIZE": "1MB", "LOG_GZIP_AFTER": "1"}
 SHIP = {"OTEL_EXPORTER_OTLP_TIMEOUT": "500", "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
 
 
@@ -84,8 +83,10 @@ class Shipper:
 
 def produce(folder: Path, count: int) -> tuple[subprocess.Popen[bytes], Path]:
     times = folder.parent / f"{folder.name}.times"
+    size = max(count * 10, 65536)  # some thirty segments, plain for a second
+    environ = {**os.environ, "LOG_ROTATE_SIZE": str(size), "LOG_GZIP_AFTER": "1", "LOG_DIR": str(folder)}
     command = [sys.executable, str(HERE / "paced.py"), str(count), "2000", str(times)]
-    return subprocess.Popen(command, env={**os.environ, **FAST_LOGS, "LOG_DIR": str(folder)}), times
+    return subprocess.Popen(command, env=environ), times
 
 
 def run(tmp_path: Path, count: int, down: float, kills: int, every: int) -> tuple[float, list[int]]:
