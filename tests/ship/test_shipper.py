@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import os
 import subprocess
@@ -24,6 +25,7 @@ from cipherlog_core._rotation import closed_segments
 from cipherlog_core.ship._options import destinations, resource_attributes
 from cipherlog_core.ship._shipper import Shipper
 from openrouter_tap import Cost, Tokens, instrument, log_cost, uninstrument
+from openrouter_tap._event import Outcome
 from receiver import TAKEN, Receiver, Reply, partly, plain
 from shipping import Told, folder, line, numbers, receiver, ship, told
 
@@ -413,6 +415,45 @@ def test_a_call_is_a_span_and_metrics_in_the_chosen_convention(
         points = metrics["gen_ai.client.token.usage"].histogram.data_points
         assert {plain(one.attributes)["gen_ai.token.type"]: one.sum for one in points} == {"input": 30, "output": 15}
         assert metrics["gen_ai.client.operation.duration"].histogram.data_points[0].sum == 4.50075
+
+
+TRACE = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
+ERROR = {"type": "rate_limit_exceeded", "code": "429"}
+
+
+@pytest.mark.parametrize("outcome", sorted(Outcome.__args__))
+def test_a_span_has_the_parent_and_the_status_that_its_line_tells(
+    ship: Ship, receiver: Receiver, logs: Logs, folder: Path, outcome: str
+) -> None:
+    """Error where the call failed; a child of the span in which it was made; its log record names that one, too."""
+    cost(0.1, latency_ms=2.5)
+    (record,) = logs.read()
+    error = ERROR if outcome in ("http_error", "stream_error", "failed") else None
+    record["fields"] |= {**TRACE, "outcome": outcome, "error": error, "host": "127.0.0.1:8080", "ttft_ms": 1.5}
+    (folder / "openrouter-costs.jsonl").write_text(json.dumps(record) + "\n")
+
+    ship()
+
+    (span,) = receiver.spans
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == tuple(TRACE.values())
+    assert len(span.span_id) == 8
+    assert (span.status.code, span.status.message) == ((2, ERROR["type"]) if error else (0, ""))
+    told = plain(span.attributes)
+    assert told.get("error.type") == (ERROR["type"] if error else None)
+    assert (told["server.address"], told["server.port"]) == ("127.0.0.1", 8080)
+    assert told["gen_ai.response.time_to_first_chunk"] == 0.0015
+    assert receiver.logs[0][""].span_id.hex() == TRACE["span_id"]
+
+
+def test_a_record_that_is_none_of_its_schema_is_a_log_record_all_the_same(
+    ship: Ship, receiver: Receiver, folder: Path
+) -> None:
+    """And no span, nor in any metric."""
+    (folder / "openrouter-costs.jsonl").write_bytes(line(1, event="openrouter_cost") + line(2))
+
+    ship()
+
+    assert (numbers(receiver), receiver.spans, receiver.metrics) == ([1, 2], [], [])
 
 
 def test_a_record_that_is_shipped_twice_makes_the_same_span_twice(logs: Logs, receiver: Receiver) -> None:
