@@ -158,6 +158,7 @@ def test_headers_are_metadata(service: tuple[Logs, str], ship: Callable[..., Shi
     assert service[0].metadata["x-key"] == "a b"
 
 
+@pytest.mark.soak
 def test_a_hanging_receiver_does_not_hold_the_command(service: tuple[Logs, str], folder: Path) -> None:
     """SIGTERM ends it within two seconds."""
     logs, url = service

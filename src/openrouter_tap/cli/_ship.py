@@ -85,13 +85,14 @@ def _run(shipper: Shipper, *, once: bool) -> int:
         is_told.append(True)
 
     is_told: list[bool] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     threading.Thread(target=work, name="shipper", daemon=True).start()
     while not ended.wait(_REPEAT) and not is_told:
         pass
     if is_told:
         ended.wait(_END - _REPEAT)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     if results and isinstance(results[0], Exception):
         raise results[0]
     return _code(shipper, is_done=bool(is_told) or results == [True])
