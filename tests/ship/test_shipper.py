@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import os
 import subprocess
@@ -22,11 +21,10 @@ from cipherlog_core._archive import Archiver, Log
 from cipherlog_core._checkpoint import load
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import closed_segments
-from cipherlog_core.ship._options import destinations, resource_attributes
+from cipherlog_core.ship._options import destinations
 from cipherlog_core.ship._shipper import Shipper
-from openrouter_tap import Cost, Tokens, instrument, log_cost, uninstrument
-from openrouter_tap._event import Outcome
-from receiver import TAKEN, Receiver, Reply, partly, plain
+from openrouter_tap import instrument, uninstrument
+from receiver import TAKEN, Receiver, Reply, partly
 from shipping import Told, folder, line, numbers, receiver, ship, told
 
 __all__ = ["folder", "receiver", "ship", "told"]
@@ -300,46 +298,6 @@ def test_standard_variables_are_honoured(ship: Ship, receiver: Receiver, folder:
     assert (headers["x-key"], headers["y"], headers["Content-Encoding"]) == ("a b", "2", "gzip")
 
 
-@pytest.mark.parametrize(
-    ("environ", "endpoint", "urls"),
-    [
-        ({}, None, ["http://localhost:4318/v1/logs", "http://localhost:4318/v1/traces"]),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1/a/"}, None, ["http://c:1/a/v1/logs", "http://c:1/a/v1/traces"]),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t/x"}, None, ["http://localhost:4318/v1/logs", "http://t/x"]),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1"}, "http://d:2", ["http://d:2/v1/logs", "http://d:2/v1/traces"]),
-        ({}, "http://d:2/v1/logs", ["http://d:2/v1/logs", "http://d:2/v1/traces"]),
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None, ["http://localhost:4317", "http://localhost:4317"]),
-    ],
-)
-def test_endpoints_are_as_the_specification_says(environ: dict, endpoint: str | None, urls: list[str]) -> None:
-    """The base URL gets a path for each signal, a signal's own URL none; what is passed wins."""
-    found = destinations({**environ, "OTEL_METRICS_EXPORTER": "none"}, endpoint)
-
-    assert [to.url for to in found.values()] == urls
-
-
-@pytest.mark.parametrize(
-    "name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TIMEOUT"]
-)
-def test_a_variable_that_cannot_be_used_is_named(name: str) -> None:
-    """With what it may be."""
-    with pytest.raises(ValueError, match=f"{name}='%' cannot be used"):
-        destinations({name: "%"})
-
-
-def test_headers_that_cannot_be_used_are_not_quoted() -> None:
-    """They are where keys are."""
-    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_HEADERS: part 1 is no key=value"):
-        destinations({"OTEL_EXPORTER_OTLP_HEADERS": "s3cr3t"})
-
-
-def test_the_service_is_named_by_the_standard_variables() -> None:
-    """``OTEL_SERVICE_NAME`` wins."""
-    environ = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=a,env=x%2Cy", "OTEL_SERVICE_NAME": "b"}
-
-    assert resource_attributes(environ) == {"service.name": "b", "env": "x,y"}
-
-
 def test_segments_are_kept_until_they_are_shipped_up_to_a_bound(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Ten times ``LOG_BACKUPS``; before one is deleted that was not shipped, a notice."""
     write(folder, 1)
@@ -374,99 +332,6 @@ def test_segments_that_are_shipped_are_pruned_as_ever(ship: Ship, folder: Path) 
     Archiver(lambda: [log])._prune(log)
 
     assert sorted(segment.number for segment in closed_segments(str(folder), "app.jsonl")) == [6, 7]
-
-
-def cost(total: float | None, **more: Any) -> None:
-    log_cost(model="m/x", tokens=Tokens(prompt=10, completion=5, cache_write=2), cost=Cost(total=total), **more)
-
-
-def calls(logs: Logs) -> None:
-    for total in (0.1, 0.2, None):
-        cost(total, latency_ms=1500.25, generation_id="gen-1", team="a")
-    assert cipherlog_core.flush()
-
-
-@pytest.mark.parametrize("opt_in", [None, "http,gen_ai_latest_experimental"])
-def test_a_call_is_a_span_and_metrics_in_the_chosen_convention(
-    logs: Logs, receiver: Receiver, opt_in: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its time true to the call; tokens and cost as recorded; money added as decimals."""
-    calls(logs)
-    if opt_in:
-        monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in)
-
-    Shipper(Folders.of(str(logs.folder)), destinations({}, receiver.url), {}, print).run(once=True)
-
-    records = logs.read()
-    assert [span.end_time_unix_nano - span.start_time_unix_nano for span in receiver.spans] == [1_500_250_000] * 3
-    assert [plain(span.attributes)["log.record.uid"] for span in receiver.spans] == [one["id"] for one in records]
-    first = plain(receiver.spans[0].attributes)
-    write_name = "gen_ai.usage.cache_write.input_tokens" if opt_in else "gen_ai.usage.cache_creation.input_tokens"
-    assert (first["gen_ai.usage.input_tokens"], first["gen_ai.usage.output_tokens"], first[write_name]) == (10, 5, 2)
-    assert (first["gen_ai.usage.cost.amount"], first["gen_ai.usage.cost.currency"]) == (0.1, "USD")
-    assert "gen_ai.usage.cost.amount" not in plain(receiver.spans[2].attributes)
-    assert first["openrouter.tag.team"] == "a"
-    metrics = {metric.name: metric for metric in receiver.metrics}
-    assert metrics["gen_ai.usage.cost.amount"].sum.data_points[0].as_double == 0.3  # 0.1 + 0.2 as decimals
-    if opt_in:
-        assert metrics["gen_ai.client.inference.usage.input_tokens"].sum.data_points[0].as_int == 30
-        assert metrics["gen_ai.client.inference.duration"].histogram.data_points[0].sum == 4.50075
-    else:
-        points = metrics["gen_ai.client.token.usage"].histogram.data_points
-        assert {plain(one.attributes)["gen_ai.token.type"]: one.sum for one in points} == {"input": 30, "output": 15}
-        assert metrics["gen_ai.client.operation.duration"].histogram.data_points[0].sum == 4.50075
-
-
-TRACE = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
-ERROR = {"type": "rate_limit_exceeded", "code": "429"}
-
-
-@pytest.mark.parametrize("outcome", sorted(Outcome.__args__))
-def test_a_span_has_the_parent_and_the_status_that_its_line_tells(
-    ship: Ship, receiver: Receiver, logs: Logs, folder: Path, outcome: str
-) -> None:
-    """Error where the call failed; a child of the span in which it was made; its log record names that one, too."""
-    cost(0.1, latency_ms=2.5)
-    (record,) = logs.read()
-    error = ERROR if outcome in ("http_error", "stream_error", "failed") else None
-    record["fields"] |= {**TRACE, "outcome": outcome, "error": error, "host": "127.0.0.1:8080", "ttft_ms": 1.5}
-    (folder / "openrouter-costs.jsonl").write_text(json.dumps(record) + "\n")
-
-    ship()
-
-    (span,) = receiver.spans
-    assert (span.trace_id.hex(), span.parent_span_id.hex()) == tuple(TRACE.values())
-    assert len(span.span_id) == 8
-    assert (span.status.code, span.status.message) == ((2, ERROR["type"]) if error else (0, ""))
-    told = plain(span.attributes)
-    assert told.get("error.type") == (ERROR["type"] if error else None)
-    assert (told["server.address"], told["server.port"]) == ("127.0.0.1", 8080)
-    assert told["gen_ai.response.time_to_first_chunk"] == 0.0015
-    assert receiver.logs[0][""].span_id.hex() == TRACE["span_id"]
-
-
-def test_a_record_that_is_none_of_its_schema_is_a_log_record_all_the_same(
-    ship: Ship, receiver: Receiver, folder: Path
-) -> None:
-    """And no span, nor in any metric."""
-    (folder / "openrouter-costs.jsonl").write_bytes(line(1, event="openrouter_cost") + line(2))
-
-    ship()
-
-    assert (numbers(receiver), receiver.spans, receiver.metrics) == ([1, 2], [], [])
-
-
-def test_a_record_that_is_shipped_twice_makes_the_same_span_twice(logs: Logs, receiver: Receiver) -> None:
-    """And its log record is of that span: all three can be told by id."""
-    calls(logs)
-    for _ in range(2):
-        Shipper(Folders.of(str(logs.folder)), destinations({}, receiver.url), {}, print).run(once=True)
-        (logs.folder / ".spool" / "ship.json").unlink()
-
-    ids = [(span.trace_id, span.span_id) for span in receiver.spans]
-    assert ids[:3] == ids[3:]
-    assert len(set(ids)) == 3
-    assert ids == [(record[""].trace_id, record[""].span_id) for record in receiver.logs]
 
 
 def test_the_thread_ships_what_the_process_logs_and_nothing_of_its_own(
