@@ -71,10 +71,10 @@ class Shipper:
             self.process = subprocess.Popen(command, env={**os.environ, **SHIP}, stderr=errors)
 
     def kill(self) -> None:
-        self.killed += 1
         self.process.kill()
         self.process.wait(10)
         self.start()
+        self.killed += 1
 
     def stop(self) -> int:
         self.process.terminate()
@@ -110,7 +110,9 @@ def run(tmp_path: Path, count: int, down: float, kills: int, every: int) -> tupl
         assert len(wrong.seen) >= 3
         print(f"asked {wrong.asked}, wrong {dict(wrong.seen)}, killed {shipper.killed}")
     finally:
-        shipper.process.kill()
+        for process in (shipper.process, producer):
+            process.kill()
+            process.wait(10)
         receiver.close()
     return float(times.read_text()), numbers(receiver)
 
