@@ -1,0 +1,86 @@
+"""A server that speaks as much of Elasticsearch as a shipper needs: ``_bulk``, with ids, and outages on demand."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class BulkServer(ThreadingHTTPServer):
+    """*lines* counts each document as it came, byte for byte; *stored* is what ``create`` by id keeps of them."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lines: Counter[bytes] = Counter()
+        self.stored: dict[str, bytes] = {}
+        self.indices: Counter[str] = Counter()
+        self.broken: list[bytes] = []
+        self.statuses: list[int] = []
+        """Answers to the next requests instead of 200."""
+        self.is_away = False
+        """503 to whatever is asked."""
+        self.refused = 0
+        self.changed = threading.Condition()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def take(self, body: bytes) -> list[dict[str, Any]]:
+        """What becomes of each document of a request."""
+        *parts, rest = body.split(b"\n")
+        if rest or len(parts) % 2:
+            self.broken.append(body)
+        items = []
+        with self.changed:
+            for action, line in zip(parts[::2], parts[1::2], strict=False):
+                meta = json.loads(action)["create"]
+                is_new = meta["_id"] not in self.stored
+                self.lines[line] += 1
+                self.indices[meta["_index"]] += is_new
+                self.stored.setdefault(meta["_id"], line)
+                items.append({"create": {"_index": meta["_index"], "_id": meta["_id"], "status": 201 if is_new else 409}})
+            self.changed.notify_all()
+        return items
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: BulkServer
+
+    def do_GET(self) -> None:
+        self._answer(503 if self.server.is_away else 200, {"version": {"number": "8.0.0"}})
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = 503 if self.server.is_away else self.server.statuses.pop(0) if self.server.statuses else 200
+        if status != 200:
+            self.server.refused += 1
+            self._answer(status, {"error": {"type": "unavailable"}, "status": status})
+            return
+        items = self.server.take(body)
+        is_refused = any(item["create"]["status"] >= 400 for item in items)
+        self._answer(200, {"took": 1, "errors": is_refused, "items": items})
+
+    def _answer(self, status: int, value: object) -> None:
+        data = b"" if self.command == "HEAD" else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
