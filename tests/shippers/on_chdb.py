@@ -1,0 +1,43 @@
+"""Run by a Python that has chdb: ``on_chdb.py DEPLOY FOLDER``. Prints the totals, and says what of the rest does not run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from chdb.session import Session
+
+
+def statements(text: str) -> list[str]:
+    lines = [line.partition("--")[0] for line in text.split("\n")]
+    return [part for part in "\n".join(lines).split(";") if part.strip()]
+
+
+def rows(session: Session, query: str) -> list[list[object]]:
+    settings = " SETTINGS output_format_json_quote_decimals = 1, output_format_json_quote_64bit_integers = 1"
+    return json.loads(str(session.query(query + settings, "JSONCompact")))["data"]
+
+
+def main(deploy: str, folder: str) -> None:
+    session = Session(f"{folder}/chdb")
+    for statement in statements((Path(deploy) / "clickhouse" / "schema.sql").read_text()):
+        session.query(statement)
+    lines = f"file('{folder}/openrouter-costs.jsonl', 'LineAsString', 'line String')"
+    session.query(f"INSERT INTO openrouter_tap.lines SELECT line FROM {lines}")
+    session.query("INSERT INTO openrouter_tap.lines VALUES ('{\"schema\":1,\"id\":\"17')")
+    session.query("USE openrouter_tap")
+    assert rows(session, "SELECT count(*) FROM torn") == [["1"]]
+    for query in queries(Path(deploy) / "grafana" / "dashboard.json"):
+        session.query(query)
+    print(json.dumps([rows(session, query) for query in statements((Path(deploy) / "totals.sql").read_text())]))
+
+
+def queries(dashboard: Path) -> list[str]:
+    """Each panel's query, with Grafana's macros for all time and all models."""
+    found = json.loads(dashboard.read_text()) if dashboard.exists() else {"panels": []}
+    texts = [target["rawSql"] for panel in found["panels"] for target in panel.get("targets", [])]
+    return [text.replace("$__timeFilter(ts)", "1").replace("$__dateFilter(day)", "1") for text in texts]
+
+
+main(*sys.argv[1:])
