@@ -158,7 +158,7 @@ SELECT
     toDate(ts) AS day,
     server,
     tier_id,
-    coalesce(model, request_model) AS model,
+    coalesce(c.model, c.request_model) AS model,
     count(*) AS calls,
     sum(CASE WHEN outcome = 'completed' THEN 0 ELSE 1 END) AS not_completed,
     sum(tokens_prompt) AS tokens_prompt,
@@ -167,5 +167,5 @@ SELECT
     sum(tokens_reasoning) AS tokens_reasoning,
     sum(cost_total) AS cost,
     sum(CASE WHEN cost_total IS NULL THEN 1 ELSE 0 END) AS unknown_cost
-FROM openrouter_tap.costs
-GROUP BY day, server, tier_id, coalesce(model, request_model);
+FROM openrouter_tap.costs AS c
+GROUP BY day, server, tier_id, model;

@@ -137,7 +137,7 @@ def test_an_outage_and_kills_lose_nothing(tmp_path: Path, folder: Path, server: 
     rsyslog.start()
     server.is_away = True
     try:
-        with producing(folder, 8_000, 400, LOG_GZIP_AFTER=60) as producer:
+        with producing(folder, 6_000, 400, LOG_GZIP_AFTER=60) as producer:
             for number in range(5):
                 before = rotations(folder)[0]
                 assert wait_for(lambda before=before: rotations(folder)[0] >= before + 15)  # it has something to lose
