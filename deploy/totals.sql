@@ -1,4 +1,5 @@
 -- Five totals, word for word the same on ClickHouse (USE openrouter_tap) and DuckDB, over the views `costs` and `costs_daily`.
+-- It is run by tests/shippers/test_totals.py.
 
 -- what each model cost
 SELECT model, sum(calls) AS calls, sum(cost) AS cost, sum(unknown_cost) AS unknown_cost

@@ -3,7 +3,8 @@
 --   clickhouse-client --multiquery < schema.sql
 --
 -- A shipper inserts into `lines`, one column `line` with a log's line as it stands in the file: so money stays the text that
--- it was, and no shipper needs to know the record. It is run on ClickHouse's engine by tests/shippers/test_totals.py.
+-- it was, and no shipper needs to know the record.
+-- It is run by tests/shippers/test_totals.py, on ClickHouse's engine.
 --
 -- Guaranteed: a line that comes twice counts once, in the views (the tables merge doubles by the record's id, later; the views
 -- merge when they are read). Money is Decimal(38, 20), so sums are exact. What is unknown is NULL and in no sum.

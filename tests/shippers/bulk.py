@@ -20,13 +20,16 @@ class BulkServer(ThreadingHTTPServer):
         self.stored: dict[str, bytes] = {}
         self.indices: Counter[str] = Counter()
         self.broken: list[bytes] = []
-        self.statuses: list[int] = []
-        """Answers to the next requests instead of 200."""
+        self.overloads = 0
+        """To so many of the next documents the answer is 429."""
         self.is_away = False
-        """503 to whatever is asked."""
-        self.refused = 0
+        """Each connection is closed without an answer."""
+        self.unanswered = 0
         self.changed = threading.Condition()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, *args: object) -> None:
+        """A shipper that is killed breaks its connections."""
 
     @property
     def port(self) -> int:
@@ -45,6 +48,10 @@ class BulkServer(ThreadingHTTPServer):
         with self.changed:
             for action, line in zip(parts[::2], parts[1::2], strict=False):
                 meta = json.loads(action)["create"]
+                if self.overloads:
+                    self.overloads -= 1
+                    items.append({"create": {"_id": meta["_id"], "status": 429, "error": {"type": "overloaded"}}})
+                    continue
                 is_new = meta["_id"] not in self.stored
                 self.lines[line] += 1
                 self.indices[meta["_index"]] += is_new
@@ -59,24 +66,23 @@ class _Handler(BaseHTTPRequestHandler):
     server: BulkServer
 
     def do_GET(self) -> None:
-        self._answer(503 if self.server.is_away else 200, {"version": {"number": "8.0.0"}})
+        self._answer({"version": {"number": "8.0.0"}})
 
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        status = 503 if self.server.is_away else self.server.statuses.pop(0) if self.server.statuses else 200
-        if status != 200:
-            self.server.refused += 1
-            self._answer(status, {"error": {"type": "unavailable"}, "status": status})
-            return
-        items = self.server.take(body)
+        items = [] if self.server.is_away else self.server.take(body)
         is_refused = any(item["create"]["status"] >= 400 for item in items)
-        self._answer(200, {"took": 1, "errors": is_refused, "items": items})
+        self._answer({"took": 1, "errors": is_refused, "items": items})
 
-    def _answer(self, status: int, value: object) -> None:
+    def _answer(self, value: object) -> None:
+        if self.server.is_away:
+            self.server.unanswered += 1
+            self.close_connection = True
+            return
         data = b"" if self.command == "HEAD" else json.dumps(value).encode()
-        self.send_response(status)
+        self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

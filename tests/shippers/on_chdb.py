@@ -9,6 +9,12 @@ from pathlib import Path
 from chdb.session import Session
 
 
+OTHER = (
+    '{"schema":1,"id":"1795","ts":"2026-11-24T14:53:18.123456Z","level":"INFO","logger":"x","pid":7,"thread":"t",'
+    '"server":null,"tool":null,"session_id":null,"request_id":null,"event":"numbered","fields":{"seq":7}}'
+)
+
+
 def statements(text: str) -> list[str]:
     lines = [line.partition("--")[0] for line in text.split("\n")]
     return [part for part in "\n".join(lines).split(";") if part.strip()]
@@ -27,6 +33,14 @@ def main(deploy: str, folder: str) -> None:
     session.query(f"INSERT INTO openrouter_tap.lines SELECT line FROM {lines}")
     session.query("INSERT INTO openrouter_tap.lines VALUES ('{\"schema\":1,\"id\":\"17')")
     session.query("USE openrouter_tap")
+    session.query("CREATE TABLE otel_logs (Timestamp DateTime64(9), Body String) ENGINE = MergeTree ORDER BY Timestamp")
+    for statement in statements((Path(deploy) / "clickhouse" / "from-otel.sql").read_text()):
+        session.query(statement)
+    for _ in range(2):
+        session.query(f"INSERT INTO otel_logs VALUES (now64(), '{OTHER}')")
+    assert rows(session, "SELECT count(*), any(event), any(ts), any(fields) FROM records FINAL") == [
+        ["1", "numbered", "2026-11-24 14:53:18.123456", '{"seq":7}']
+    ]
     assert rows(session, "SELECT count(*) FROM torn") == [["1"]]
     for query in queries(Path(deploy) / "grafana" / "dashboard.json"):
         session.query(query)
