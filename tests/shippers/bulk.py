@@ -56,7 +56,9 @@ class BulkServer(ThreadingHTTPServer):
                 self.lines[line] += 1
                 self.indices[meta["_index"]] += is_new
                 self.stored.setdefault(meta["_id"], line)
-                items.append({"create": {"_index": meta["_index"], "_id": meta["_id"], "status": 201 if is_new else 409}})
+                items.append(
+                    {"create": {"_index": meta["_index"], "_id": meta["_id"], "status": 201 if is_new else 409}}
+                )
             self.changed.notify_all()
         return items
 
@@ -68,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer({"version": {"number": "8.0.0"}})
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

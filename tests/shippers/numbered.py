@@ -1,5 +1,6 @@
-"""A process that logs to all three kinds of files. Run as ``python numbered.py COUNT PER_SECOND``; settings from the
-environment. Some lines are long, some hold what a shipper that reads text could trip over.
+"""A process that logs to all three kinds of files: ``python numbered.py COUNT PER_SECOND``.
+
+The settings come from the environment. Some lines are long, some hold what a shipper that reads text could trip over.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 import cipherlog_core
 from openrouter_tap import log_cost
 
-ODD = "tab\tquote\"back\\slash\nnewline\r\x00\x1b[31m ä 漢 😀 \u2028 \u0085 %msg% ${HOME} {{ x }}"
+ODD = 'tab\tquote"back\\slash\nnewline\r\x00\x1b[31m ä 漢 😀 \u2028 \u0085 %msg% ${HOME} {{ x }}'
 
 
 def main(count: str, per_second: str) -> None:
@@ -20,7 +21,9 @@ def main(count: str, per_second: str) -> None:
         long = seq % 997 == 500
         logger.event("numbered", seq=seq, text=ODD if seq % 3 else "", more="x" * (60_000 if long else seq * 37 % 300))
         if not seq % 4:
-            log_cost(model=f"maker/model-{seq % 7}", tokens={"prompt": seq, "completion": 1}, cost=seq / 1e6, seq=str(seq))
+            log_cost(
+                model=f"maker/model-{seq % 7}", tokens={"prompt": seq, "completion": 1}, cost=seq / 1e6, seq=str(seq)
+            )
         if not seq % 16:
             cipherlog_core.routing_event(selected_tool="search", status=str(seq))
         if not seq % 20:

@@ -1,4 +1,4 @@
-"""Run by a Python that has chdb: ``on_chdb.py DEPLOY FOLDER``. Prints the totals, and says what of the rest does not run."""
+"""Run by a Python that has chdb: ``on_chdb.py DEPLOY FOLDER`` prints the totals, and fails where anything does not run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from chdb.session import Session
-
 
 OTHER = (
     '{"schema":1,"id":"1795","ts":"2026-11-24T14:53:18.123456Z","level":"INFO","logger":"x","pid":7,"thread":"t",'
@@ -31,7 +30,7 @@ def main(deploy: str, folder: str) -> None:
         session.query(statement)
     lines = f"file('{folder}/openrouter-costs.jsonl', 'LineAsString', 'line String')"
     session.query(f"INSERT INTO openrouter_tap.lines SELECT line FROM {lines}")
-    session.query("INSERT INTO openrouter_tap.lines VALUES ('{\"schema\":1,\"id\":\"17')")
+    session.query('INSERT INTO openrouter_tap.lines VALUES (\'{"schema":1,"id":"17\')')
     session.query("USE openrouter_tap")
     session.query("CREATE TABLE otel_logs (Timestamp DateTime64(9), Body String) ENGINE = MergeTree ORDER BY Timestamp")
     for statement in statements((Path(deploy) / "clickhouse" / "from-otel.sql").read_text()):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from following import DEPLOY, RIGHT, judge, on_disk, producing, rotations, wait_for
 
 OTELCOL = os.environ.get("TAP_OTELCOL") or shutil.which("otelcol-contrib")
@@ -73,7 +74,13 @@ def running(*arguments: object, env: dict[str, str] | None = None, output: Path)
 def rotel(folder: Path, port: int) -> list[Any]:
     options = {"--exporter": "blackhole", "--debug-log": "logs", "--debug-log-verbosity": "detailed"}
     ports = {"--otlp-grpc-endpoint": f"127.0.0.1:{free_port()}", "--otlp-http-endpoint": f"127.0.0.1:{port}"}
-    return [ROTEL, "start", "--pid-file", folder / "rotel.pid", *(part for pair in (options | ports).items() for part in pair)]
+    return [
+        ROTEL,
+        "start",
+        "--pid-file",
+        folder / "rotel.pid",
+        *(part for pair in (options | ports).items() for part in pair),
+    ]
 
 
 def arrived(output: Path) -> Counter[str]:
@@ -85,7 +92,9 @@ def ids(lines: Counter[bytes]) -> Counter[bytes]:
     return Counter({re.search(rb'"id":"(\w+)"', line)[1]: count for line, count in lines.items()})  # type: ignore[index]
 
 
-@pytest.mark.skipif(not ROTEL, reason="no rotel-agent: pip install rotel==0.0.1a15 and set TAP_ROTEL to its rotel-agent")
+@pytest.mark.skipif(
+    not ROTEL, reason="no rotel-agent: pip install rotel==0.0.1a15 and set TAP_ROTEL to its rotel-agent"
+)
 def test_lines_of_two_hundred_rotations_arrive_once(tmp_path: Path) -> None:
     """With the receiver away for the first half; each record once, at a receiver that is not ours."""
     folder, output, port = tmp_path / "logs", tmp_path / "rotel.log", free_port()

@@ -1,4 +1,4 @@
-"""The configurations of deploy/ that no binary here can run: parsed, their VRL compiled and run, and marked as not run."""
+"""The files of deploy/ that no binary here can run: parsed, their VRL compiled and run, and marked as not run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from following import DEPLOY, on_disk, producing
 
 YAML = sorted(DEPLOY.rglob("*.yaml"))
@@ -30,13 +31,18 @@ def test_each_file_says_whether_it_is_run(path: Path) -> None:
 @pytest.mark.skipif(not importlib.util.find_spec("yaml"), reason=NOT_HERE.format("pyyaml"))
 @pytest.mark.parametrize("path", YAML, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_yaml_is_parsed_and_parts_fit(path: Path) -> None:
-    """Each file is a mapping without a key that comes twice; what a pipeline names is there, in it or in its tail.yaml."""
+    """Each file is a mapping without a key that comes twice; what a pipeline names is there, or in its tail.yaml."""
     parsed = load(path)
     tool = path.parent.name
     whole = [load(path.with_name("tail.yaml")), load(path)]
     if tool == "vector":
         named = {name for part in whole for kind in ("sources", "transforms") for name in part.get(kind, {})}
-        asked = {name for kind in ("transforms", "sinks") for part in parsed.get(kind, {}).values() for name in part["inputs"]}
+        asked = {
+            name
+            for kind in ("transforms", "sinks")
+            for part in parsed.get(kind, {}).values()
+            for name in part["inputs"]
+        }
         assert asked <= named
     if tool == "otel-collector":
         for kind in ("receivers", "processors", "exporters"):
@@ -85,7 +91,9 @@ def test_vrl_compiles_and_keeps_the_line(path: Path, lines: list[bytes]) -> None
     assert runtime.compile(transform["source"])
     for line in [*lines, b'{"schema":1,"id":"17']:
         text = line.decode()
-        event = runtime.execute(transform["source"], {"message": text, "timestamp": "2026-11-24T00:00:00Z"}).processed_event
+        event = runtime.execute(
+            transform["source"], {"message": text, "timestamp": "2026-11-24T00:00:00Z"}
+        ).processed_event
         assert found(path.stem, event, text) == text
 
 

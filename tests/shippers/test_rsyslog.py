@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bulk import BulkServer
-from following import DEPLOY, RIGHT, judge, on_disk, producing, rotations, wait_for
+from following import DEPLOY, RIGHT, Verdict, judge, on_disk, producing, rotations, wait_for
 
 RSYSLOGD = shutil.which("rsyslogd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 MODULES = list(Path("/usr/lib").glob("*/rsyslog/omelasticsearch.so")) + list(Path("/usr/lib/rsyslog").glob("ome*.so"))

@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import pytest
+
 from following import DEPLOY
 from totals import write
 

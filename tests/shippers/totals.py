@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
 from benchmarks.data import call_event
+
 from openrouter_tap import CallError, Cost
 
 MODELS = [None, *(f"maker/model-{number}" for number in range(6))]
