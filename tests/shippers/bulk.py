@@ -50,17 +50,20 @@ class BulkServer(ThreadingHTTPServer):
                 meta = json.loads(action)["create"]
                 if self.overloads:
                     self.overloads -= 1
-                    items.append({"create": {"_id": meta["_id"], "status": 429, "error": {"type": "overloaded"}}})
+                    items.append(_item(meta, 429, "es_rejected_execution_exception"))
                     continue
                 is_new = meta["_id"] not in self.stored
                 self.lines[line] += 1
                 self.indices[meta["_index"]] += is_new
                 self.stored.setdefault(meta["_id"], line)
-                items.append(
-                    {"create": {"_index": meta["_index"], "_id": meta["_id"], "status": 201 if is_new else 409}}
-                )
+                items.append(_item(meta, 201) if is_new else _item(meta, 409, "version_conflict_engine_exception"))
             self.changed.notify_all()
         return items
+
+
+def _item(meta: dict[str, Any], status: int, error: str | None = None) -> dict[str, Any]:
+    told = {"error": {"type": error, "reason": error}} if error else {"result": "created", "_version": 1}
+    return {"create": {"_index": meta["_index"], "_type": "_doc", "_id": meta["_id"], "status": status, **told}}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Run by a Python that has chdb: ``on_chdb.py DEPLOY FOLDER`` prints the totals, and fails where anything does not run."""
+"""Run by a Python that has chdb: ``on_chdb.py DEPLOY FOLDER`` prints the totals; what does not run fails."""
 
 from __future__ import annotations
 
