@@ -2,13 +2,13 @@
 --
 --   clickhouse-client --multiquery < schema.sql
 --
--- A shipper inserts into `lines`, one column `line` with a log's line as it stands in the file: so money stays the text that
--- it was, and no shipper needs to know the record.
--- It is run by tests/shippers/test_totals.py, on ClickHouse's engine.
+-- A shipper inserts into `lines`, one column `line` with a log's line as it stands in the file: so money stays the
+-- text that it was, and no shipper needs to know the record. It is run by tests/shippers/test_totals.py, on
+-- ClickHouse's engine.
 --
--- Guaranteed: a line that comes twice counts once, in the views (the tables merge doubles by the record's id, later; the views
--- merge when they are read). Money is Decimal(38, 20), so sums are exact. What is unknown is NULL and in no sum.
--- Lines that are no records are kept in `torn`.
+-- Guaranteed: a line that comes twice counts once, in the views (the tables merge doubles by the record's id, later;
+-- the views merge when they are read). Money is Decimal(38, 20), so sums are exact. What is unknown is NULL and in no
+-- sum. Lines that are no records are kept in `torn`.
 
 CREATE DATABASE IF NOT EXISTS openrouter_tap;
 
@@ -153,7 +153,8 @@ FROM openrouter_tap.lines WHERE JSONExtractString(line, 'event') = 'openrouter_c
 -- A row for each HTTP exchange, once.
 CREATE VIEW IF NOT EXISTS openrouter_tap.costs AS SELECT * FROM openrouter_tap.calls FINAL;
 
--- A row for each day (UTC), server, tier and model; `cost` is what is known of it, `unknown_cost` the calls that are not in it.
+-- A row for each day (UTC), server, tier and model; `cost` is what is known of it, `unknown_cost` the calls that are
+-- not in it.
 CREATE VIEW IF NOT EXISTS openrouter_tap.costs_daily AS
 SELECT
     toDate(ts) AS day,

@@ -1,10 +1,11 @@
--- DuckDB (1.4 or newer): the views `costs` and `costs_daily` over the files themselves, of the same columns as in ClickHouse.
+-- DuckDB (1.4 or newer): the views `costs` and `costs_daily` over the files themselves, of the same columns as in
+-- ClickHouse.
 --
 --   cd logs && duckdb -init views.sql            or in Python: duckdb.execute(open("views.sql").read())
 --
--- It is run by tests/shippers/test_totals.py. Guaranteed: compressed segments are read too, and a segment that stands there plain
--- and compressed counts once. Money is DECIMAL(38, 20), read from its text. Not there: what processes that were killed
--- left in .spool; `openrouter-tap report` brings that in.
+-- It is run by tests/shippers/test_totals.py. Guaranteed: compressed segments are read too, and a segment that stands
+-- there plain and compressed counts once. Money is DECIMAL(38, 20), read from its text. Not there: what processes
+-- that were killed left in .spool; `openrouter-tap report` brings that in.
 
 CREATE OR REPLACE VIEW costs AS
 SELECT DISTINCT ON (id)
