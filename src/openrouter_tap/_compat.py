@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator, Iterator
-from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +45,7 @@ LIBRARIES = _installed()
 CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (library.Client, library.AsyncClient)]
 
 _NEVER: Any = object()  # no chunk is equal to it
-_NAME = itemgetter(1)  # of the name as it is sent, in lower case, and the value, as a Headers holds them
-_CONTENT_TYPE = b"content-type"
-_REQUEST_IDS = b"request-id", b"x-request-id"
+_TELLING = frozenset({b"content-type", b"request-id", b"x-request-id"})
 
 if TYPE_CHECKING:
     import httpx
@@ -85,26 +82,30 @@ def is_client(given: Any) -> bool:
 
 
 def reply_headers(headers: Any) -> tuple[bytes, bytes | None]:
-    """The content type in a reply's `Headers`, and the id of the request."""
+    """The content type in a reply's `Headers`, and the id of the request, in one pass."""
+    content_type, ids = b"", {}
     try:
-        held = headers._list  # noqa: SLF001  a third of what .raw costs
-        names = list(map(_NAME, held))
-        content_type = held[names.index(_CONTENT_TYPE)][2] if _CONTENT_TYPE in names else b""
-        ids = [held[names.index(name)][2] for name in _REQUEST_IDS if name in names]
-    except (AttributeError, IndexError, TypeError):
-        content_type = one_header(headers, _CONTENT_TYPE) or b""
-        ids = [one_header(headers, name) for name in _REQUEST_IDS]
-    return content_type, next(filter(None, ids), None) if ids else None
+        for _, name, value in headers._list:  # noqa: SLF001  a third of what .raw costs
+            if name in _TELLING:
+                if name == b"content-type":
+                    content_type = content_type or value
+                else:
+                    ids[name] = value
+    except (AttributeError, TypeError, ValueError):
+        content_type = one_header(headers, b"content-type") or b""
+        ids = {name.lower(): value for name, value in headers.raw}
+    return content_type, (ids.get(b"request-id") or ids.get(b"x-request-id")) if ids else None
 
 
 def one_header(headers: Any, wanted: bytes) -> bytes | None:
-    """The value of the *wanted* (lower case) one of a `Headers`, which mostly has none; the first of several."""
+    """The value of the *wanted* (lower case) one of a `Headers`, the first if there are several."""
     try:
-        if wanted not in map(_NAME, headers._list):  # noqa: SLF001
-            return None
-    except (AttributeError, IndexError, TypeError):
-        pass
-    return next((value for name, value in headers.raw if name.lower() == wanted), None)
+        for _, name, value in headers._list:  # noqa: SLF001
+            if name == wanted:
+                return value  # type: ignore[no-any-return]
+    except (AttributeError, TypeError, ValueError):
+        return next((value for name, value in headers.raw if name.lower() == wanted), None)
+    return None
 
 
 def host_and_path(url: Any) -> tuple[str, str]:

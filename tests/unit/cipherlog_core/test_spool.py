@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from test_ring import SIZE
 from cipherlog_core._folders import Folders
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._ring import Ring
-from cipherlog_core._spool import _ASIDE, Spool
+from cipherlog_core._spool import _ASIDE, Spool, _Tally
 
 PATIENCE = 0.05
 LINE = b"x" * 1023 + b"\n"
@@ -235,3 +236,22 @@ def test_after_detach_the_next_line_opens_another_ring(spool: Opened) -> None:
     spool.append(b"after\n")
 
     assert spool.content() == [b"before\n", b"after\n"]
+
+
+def test_threads_that_read_the_drops_do_not_change_them() -> None:
+    """Statistics and the writer look at once: a miscount told of a drop that never was."""
+    tally = _Tally()
+    tally.add()
+    seen: set[int] = set()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=lambda: seen.update(tally.value for _ in range(5000))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert seen == {1}
