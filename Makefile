@@ -10,7 +10,7 @@ demo: .venv/.demo
 	$(BIN)/openrouter-tap demo
 
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 soak: .venv/.dev
 	$(BIN)/pytest -m soak -s
