@@ -183,7 +183,7 @@ async def test_idempotent(kind: Any, library: ModuleType, events: list[CallEvent
         assert own in transports
 
 
-@pytest.mark.parametrize("what", [None, "https://openrouter.ai", object(), TappedTransport, int], ids=str)
+@pytest.mark.parametrize("what", [None, "https://openrouter.ai", object(), TappedTransport, int], ids=range(5))
 def test_what_is_no_client_is_refused(what: Any) -> None:
     """By its name, with the way out."""
     told = f"tap_client: {type(what).__qualname__} is no httpx or httpx2 client; give it"

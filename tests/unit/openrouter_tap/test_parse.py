@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 
 import pytest
 from replies import COMMENT, DONE, ENVELOPE, ID, USAGE, chunk, dumps, message, stream
@@ -168,11 +169,17 @@ class TestReply:
         assert read(gzip.compress(dumps(message("word " * 500_000)))).usage.cost == 0.0123
 
     @pytest.mark.parametrize(
-        "body", [gzip.compress(bytes(300 << 20)), gzip.compress(gzip.compress(b"{}")), b"\x1f\x8b broken"], ids=str
+        "make",
+        [
+            lambda: gzip.compress(bytes(300 << 20)),
+            lambda: gzip.compress(gzip.compress(b"{}")),
+            lambda: b"\x1f\x8b broken",
+        ],
+        ids=["large", "nested", "broken"],
     )
-    def test_bombs_are_not_unpacked(self, body: bytes) -> None:
+    def test_bombs_are_not_unpacked(self, make: Callable[[], bytes]) -> None:
         """Beyond the bounds nothing is known and nothing broken."""
-        assert read(body) in (Reply(), None)
+        assert read(make()) in (Reply(), None)
 
 
 def test_inflating_is_bounded() -> None:
