@@ -54,14 +54,17 @@ def validators() -> dict[str, Callable[[object], object]]:
 VALIDATE = validators()
 
 
+def refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+DECODE = json.JSONDecoder(parse_constant=refuse).decode
+
+
 def checked(line: bytes) -> dict[str, Any]:
     """The record in *line*, which is strict JSON of its event's schema, without a key that is none of ours."""
     assert len(line) < 1 << 18
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    record = json.loads(line, parse_constant=refuse)
+    record = DECODE(line.decode())
     VALIDATE.get(record["event"], VALIDATE["record"])(record)
     assert len(record) == 13
     return record

@@ -1,7 +1,8 @@
 """A process whose main thread logs while a timer interrupts it about 1,400 times a second.
 
-Run as ``python interrupted.py MODE SECONDS``. The handler raises (MODE = raise), logs (log), logs and flushes (flush)
-or logs and stops (stop). A second thread logs beside it. Prints, as JSON, which events were acknowledged.
+Run as ``python interrupted.py MODE INTERRUPTS``: it ends when so many have come and 1,000 events are logged.
+The handler raises (MODE = raise), logs (log), logs and flushes (flush) or logs and stops (stop). A second thread logs
+beside it. Prints, as JSON, which events were acknowledged.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Log:
         self.numbers = dict.fromkeys(self.kept, 0)
         self.inside = False
         self.interrupts = 0
+        self.is_over = False
 
     def one(self, producer: str) -> None:
         number = self.numbers[producer]
@@ -44,12 +46,12 @@ class Log:
         except Interrupt:
             self.interrupts += 1
 
-    def from_thread(self, end: float) -> None:
-        while time.monotonic() < end:
+    def from_thread(self) -> None:
+        while not self.is_over:
             self.one("thread")
 
 
-def main(mode: str, seconds: str) -> None:
+def main(mode: str, interrupts: str) -> None:
     log = Log(raises=mode == "raise")
 
     def handler(*_: object) -> None:
@@ -64,14 +66,15 @@ def main(mode: str, seconds: str) -> None:
             log.inside = False
             raise Interrupt
 
-    end = time.monotonic() + float(seconds)
-    thread = threading.Thread(target=log.from_thread, args=(end,))
+    deadline = time.monotonic() + 30
+    thread = threading.Thread(target=log.from_thread)
     thread.start()
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
-    while time.monotonic() < end:
+    while (log.interrupts < int(interrupts) or len(log.kept["main"]) < 1000) and time.monotonic() < deadline:
         log.one_interrupted()
     signal.setitimer(signal.ITIMER_REAL, 0)
+    log.is_over = True
     thread.join(20)
     assert not thread.is_alive()
     assert cipherlog_core.stop(10)

@@ -11,6 +11,10 @@ from pathlib import Path
 PRODUCER = Path(__file__).with_name("producer.py")
 
 
+def acknowledged_in(acks: Path) -> int:
+    return int.from_bytes(acks.read_bytes()[:8], sys.byteorder)
+
+
 @dataclass
 class Producer:
     """A process that logs numbered events to a folder."""
@@ -22,7 +26,7 @@ class Producer:
     @property
     def acknowledged(self) -> int:
         """How many events, from 0 on, it has been told to be safe."""
-        return int.from_bytes(self.acks.read_bytes()[:8], sys.byteorder)
+        return acknowledged_in(self.acks)
 
     def kill(self) -> None:
         self.process.kill()

@@ -3,6 +3,9 @@
 Run as ``python producer.py PRODUCER ACKS [COUNT [KILL_AT [HOW]]]``; the settings come from the environment. Without a
 count it goes on until it is killed. With KILL_AT it kills itself at its KILL_ATth system call for a log, either before
 the call (HOW = before) or when it is half or wholly done (HOW = after).
+
+Run as ``python producer.py each FOLDER HOW FIRST LAST`` it forks such a process for each KILL_AT from FIRST to LAST,
+each with 100 events and a folder of its own, until one ends by itself; it prints how each has ended.
 """
 
 from __future__ import annotations
@@ -61,4 +64,22 @@ def main(producer: str, acks: str, count: str = "0", kill_at: str = "0", how: st
     cipherlog_core.stop()
 
 
-main(*sys.argv[1:])
+def each(folder: str, how: str, first: str, last: str) -> None:
+    for number in range(int(first), int(last) + 1):
+        acks, os.environ["LOG_DIR"] = f"{folder}/{number}.acks", f"{folder}/{number}"
+        with open(acks, "wb") as file:
+            file.write(bytes(mmap.PAGESIZE))
+        pid = os.fork()
+        if not pid:
+            main("a", acks, "100", str(number), how)
+            return
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(status, flush=True)
+        if status != -signal.SIGKILL:
+            return
+
+
+if sys.argv[1] == "each":
+    each(*sys.argv[2:])
+else:
+    main(*sys.argv[1:])

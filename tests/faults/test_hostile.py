@@ -199,12 +199,12 @@ def test_bombs(coding: str, library: str, size: int, origin: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("kind", "size", "outcome", "cost"),
     [
-        ("long_json", 32 * MIB, "completed", 0.0123),
-        ("long_line", 32 * MIB, "failed", None),
+        ("long_json", 16 * MIB, "completed", 0.0123),
+        ("long_line", 16 * MIB, "failed", None),
         ("crumbs", MIB // 16, "failed", None),
         ("json_crumbs", MIB // 16, "failed", None),
         ("tiny_events", MIB // 8, "completed", 0.0123),
-        ("endless", 32 * MIB, "closed_early", None),
+        ("endless", 16 * MIB, "closed_early", None),
         pytest.param("long_json", 1024 * MIB, "completed", 0.0123, marks=FULL),
         pytest.param("long_line", 1024 * MIB, "failed", None, marks=FULL),
         pytest.param("crumbs", 4 * MIB, "failed", None, marks=FULL),

@@ -15,12 +15,13 @@ from cipherlog_core.reading import recover
 from oracle import read
 
 SMALL = {"LOG_QUEUE_MAX": "64", "LOG_ROTATE_SIZE": "200000", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
+INTERRUPTS = 500
 SCRIPT = Path(__file__).with_name("interrupted.py")
 
 
 def interrupted(mode: str, folder: Path) -> dict[str, Any]:
     environment = {**os.environ, **SMALL, "LOG_DIR": str(folder)}
-    command = [sys.executable, "-W", "error", str(SCRIPT), mode, "1.2"]
+    command = [sys.executable, "-W", "error", str(SCRIPT), mode, str(INTERRUPTS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     told = [line for line in done.stderr.splitlines() if "the next start in that folder writes them" not in line]
     assert (done.returncode, told) == (0, [])
@@ -38,5 +39,5 @@ def test_a_flood_of_signals(mode: str, tmp_path: Path) -> None:
     assert kept - found.keys() == set()
     assert {event for event, count in found.items() if count > 1} == set()
     assert torn == []
-    assert len(facts["kept"]["main"]) > 1000
-    assert facts["interrupts"] > 500 if mode in ("raise", "log") else facts["interrupts"] > 100
+    assert len(facts["kept"]["main"]) >= 1000
+    assert facts["interrupts"] >= INTERRUPTS

@@ -49,7 +49,7 @@ def test_fifteen_processes_and_three_hundred_rotations(tmp_path: Path) -> None:
     assert any(segment.is_compressed for segment in found)
 
 
-@pytest.mark.parametrize(("seconds", "pause"), [(4, 0.2), pytest.param(180, 1.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("seconds", "pause"), [(2, 0.1), pytest.param(180, 1.0, marks=pytest.mark.soak)])
 def test_fifteen_processes_of_which_some_are_killed(seconds: float, pause: float, tmp_path: Path) -> None:
     """A random one again and again, and another takes its place: nothing acknowledged by any of them is lost."""
     rng = random.Random(SEED)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from openrouter_tap.cli._commands import commands
 
 LEAVE = """
 import os, cipherlog_core
@@ -159,9 +162,12 @@ def test_what_is_wrong_is_told(trouble: str, told: str, tmp_path: Path) -> None:
         )
         more = {"torn line": good[:50], "wrong line": good.replace('"pid"', '"p"'), "dropped": dropped}
         (folder / "app.jsonl").write_text(good + more[trouble])
-    code, text = doctor(folder, **environment)
+    told_there = CliRunner().invoke(
+        commands, ["doctor"], env={"LOG_DIR": str(folder), **environment}, catch_exceptions=False
+    )
+    text = " ".join(told_there.stdout.split())
 
-    assert code == 1
+    assert (told_there.exit_code, told_there.stderr) == (1, "")
     assert told in text
     assert "!! " in text
     assert "need a look" in text

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from openrouter_tap.cli._commands import commands
 from openrouter_tap.report import NoLogError, read_report, show
 
 NUMBERS = itertools.count()
@@ -199,7 +201,7 @@ def test_since_takes_times(since: str, calls: int, tmp_path: Path) -> None:
     (tmp_path / NAMES[1]).write_text(
         line("2026-11-01T00:00:00.000000Z", "m", "0.5") + line("2026-11-02T10:00:00.000000Z", "m", "0.25")
     )
-    words = command("report", "--since", since, folder=tmp_path).stdout.split()
+    words = CliRunner().invoke(commands, ["report", str(tmp_path), "--since", since]).stdout.split()
 
     assert words[words.index("models") + 1] == str(calls)
 
@@ -207,9 +209,9 @@ def test_since_takes_times(since: str, calls: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-45", "1e9", ""])
 def test_what_is_no_time_is_wrong_usage(since: str, tmp_path: Path) -> None:
     """Exit code 2, and what it may be."""
-    done = command("report", "--since", since, folder=tmp_path)
+    done = CliRunner().invoke(commands, ["report", str(tmp_path), "--since", since])
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "is no time" in done.stderr
 
 

@@ -19,7 +19,7 @@ from openrouter_tap._sse_stream import SseStream
 
 pytestmark = pytest.mark.usefixtures("logs")
 
-common = settings(max_examples=150, deadline=None, derandomize=True)
+common = settings(max_examples=50, deadline=None, derandomize=True)
 words = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=30)
 COMMENTS = [COMMENT, b": \n\n", b":\n"]
 CODINGS = {"identity": bytes, "gzip": gzip.compress, "deflate": zlib.compress}

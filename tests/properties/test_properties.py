@@ -24,7 +24,7 @@ from openrouter_tap._parse.request import read_request
 from openrouter_tap._sse_stream import SseStream
 
 SEED = 20261123
-common = settings(max_examples=150, deadline=None, derandomize=True)
+common = settings(max_examples=75, deadline=None, derandomize=True)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates() | st.uuids()
 values = st.recursive(
@@ -170,7 +170,7 @@ def test_any_value_is_valid_json(value: object) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=30), values, max_size=8), st.integers(60, LINE_LIMIT))
-@common
+@settings(common, max_examples=40)
 def test_what_is_fitted_fits(fields: dict[str, object], room: int) -> None:
     """Any fields in any room, as valid JSON."""
     data, _ = fit(fields, room)
