@@ -14,6 +14,7 @@ import trustme
 
 import cipherlog_core.schemas
 import openrouter_tap.schemas
+from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._rotation import segments
 from openrouter_tap import CallEvent
 from openrouter_tap._compat import LIBRARIES
@@ -89,7 +90,10 @@ class Logs:
 
 @pytest.fixture
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
-    """A folder that all logs of the test go to."""
+    """A folder that all logs of the test go to, whatever tests before it have opened and with which settings."""
+    assert cipherlog_core.stop()
+    monkeypatch.setattr(PIPELINE, "_default", None)
+    monkeypatch.setattr(PIPELINE, "_chosen", {})
     monkeypatch.setenv("LOG_DIR", str(tmp_path / "logs"))
     yield Logs(tmp_path / "logs")
     assert cipherlog_core.stop()

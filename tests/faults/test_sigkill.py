@@ -14,7 +14,7 @@ import pytest
 from conftest import Logs
 
 import cipherlog_core
-from cipherlog_core import Settings, _writer
+from cipherlog_core import _writer
 from cipherlog_core._logfile import LogFile
 from cipherlog_core.reading import recover
 from oracle import RIGHT, Verdict, judge
@@ -125,8 +125,9 @@ def test_a_survivor_brings_in_what_a_killed_process_left(
     """Nobody has to start again: a living process on the same folder does it within seconds."""
     assert _writer._SCAN <= 5
     monkeypatch.setattr(_writer, "_SCAN", 0.2)
+    monkeypatch.setenv("LOG_BACKUPS", "0")
     producers = Producers(logs.folder, SMALL)
-    survivor = cipherlog_core.start("app", settings=Settings(dir=str(logs.folder), backups=0))
+    survivor = cipherlog_core.start("app")
     assert survivor.event("numbered", producer="survivor", seq=0)
     victim = producers.start("a")
     wait_until_busy(victim)
