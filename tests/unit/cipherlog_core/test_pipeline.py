@@ -101,6 +101,25 @@ def test_stats_in_all_and_per_file(logs: Logs) -> None:
     assert stats.durable
 
 
+def test_stats_while_another_thread_closes_the_log(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of the log as it is then; nothing is raised."""
+    cipherlog_core.start("closing").event("x")
+    read = _ring.Ring.read
+
+    def closed_meanwhile(ring: _ring.Ring, offset: int, count: int) -> bytes:
+        monkeypatch.setattr(_ring.Ring, "read", read)
+        thread = threading.Thread(target=cipherlog_core.stop)
+        thread.start()
+        thread.join()
+        return ring.read(offset, count)
+
+    monkeypatch.setattr(_ring.Ring, "read", closed_meanwhile)
+    file = cipherlog_core.stats().files["closing.jsonl"]
+
+    assert _ring.Ring.read is read
+    assert (file.accepted, file.written, file.pending_bytes) == (1, 1, 0)
+
+
 def test_the_folder_is_absolute_from_the_first_event_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
