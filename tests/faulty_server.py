@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from replies import dumps, message, stream
 
@@ -132,8 +133,11 @@ def hung_port() -> Iterator[str]:
                 filler.close()
 
 
+_TAKEN = socket.socket()
+
+
+@cache
 def refused() -> str:
-    """An origin where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    """An origin where nobody listens, nor will: the port is taken."""
+    _TAKEN.bind(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{_TAKEN.getsockname()[1]}"

@@ -9,7 +9,8 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from inspect import isawaitable
 from typing import Any
 
@@ -24,6 +25,7 @@ from starlette.routing import Route
 
 CHAT = "/api/v1/chat/completions"
 AUTHORITY = trustme.CA()
+_TAKEN = socket.socket()
 
 
 async def done(result: Any) -> Any:
@@ -31,11 +33,11 @@ async def done(result: Any) -> Any:
     return await result if isawaitable(result) else result
 
 
+@cache
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody listens on, nor will: it is taken."""
+    _TAKEN.bind(("127.0.0.1", 0))
+    return _TAKEN.getsockname()[1]
 
 
 class App(Starlette):

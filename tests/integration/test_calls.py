@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from conftest import Logs
+from faulty_server import refused
 
 from openrouter_tap import CallEvent, TapOptions, TappedTransport
 from openrouter_tap.simulator import MODELS, create_app, running
@@ -206,13 +206,10 @@ async def test_cancelled(library: ModuleType, until: str, origin: str, events: l
 
 async def test_nobody_listens(library: ModuleType, events: list[CallEvent], logs: Logs) -> None:
     """A refused connection is a call too."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
     transport = TappedTransport(options=TapOptions(hosts=("127.0.0.1",), on_event=events.append))
     async with library.AsyncClient(transport=transport) as client:
         with pytest.raises(library.ConnectError):
-            await client.post(f"http://127.0.0.1:{port}/api/v1/chat/completions", json={"model": "m"})
+            await client.post(f"{refused()}/api/v1/chat/completions", json={"model": "m"})
 
     assert [(event.outcome, event.error.type, event.request_model) for event in events] == [
         ("failed", "ConnectError", "m")
