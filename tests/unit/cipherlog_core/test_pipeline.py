@@ -229,7 +229,7 @@ def test_a_writer_that_sleeps_is_woken(logs: Logs, monkeypatch: pytest.MonkeyPat
     wait_for(lambda: PIPELINE.spool("app.jsonl")._is_dozing)
     logger.event("x")
     begin = time.monotonic()
-    wait_for((logs.folder / "app.jsonl").exists)
+    wait_for(lambda: "\n" in (logs.folder / "app.jsonl").read_text())
 
     assert time.monotonic() - begin < 10
 
