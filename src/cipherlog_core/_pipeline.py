@@ -356,16 +356,6 @@ class Pipeline:
     def _stats(self, spool: Spool) -> FileStats:
         ring = spool.ring  # another thread may take it away
         waiting, pending, durable = ring.held() if ring else (0, 0, True)
-        while True:
-            ring = spool.ring
-            try:
-                return self._stats_with(spool, ring)
-            except (OSError, ValueError):
-                if spool.ring is ring:  # else another thread has closed it meanwhile
-                    raise
-
-    def _stats_with(self, spool: Spool, ring: Ring | None) -> FileStats:
-        waiting = ring.read(ring.tail, ring.pending).count(b"\n") if ring else 0
         return FileStats(
             accepted=spool.accepted,
             written=spool.accepted - waiting - spool.left,
@@ -374,8 +364,6 @@ class Pipeline:
             recovered=self._recovered[spool.name],
             pending_bytes=pending,
             durable=durable,
-            pending_bytes=ring.pending if ring else 0,
-            durable=ring.is_linked if ring else True,
             rotations=spool.counts.rotations,
             errors=spool.errors + spool.counts.failed_rotations,
         )

@@ -76,14 +76,6 @@ def test_a_hundred_random_kills(processes: int, tmp_path: Path) -> None:
     assert judge(producers.folder, acknowledged) == RIGHT
 
 
-def killed_at_call(number: int, how: str, folder: Path) -> tuple[int, int, Verdict]:
-    """Exit status, acknowledged events and verdict of a process that dies at its system call *number*."""
-    producers = Producers(folder / str(number) / "logs", {**SMALL, "LOG_ROTATE_SIZE": "30000"})
-    producers.folder.parent.mkdir()
-    producer = producers.start("a", 100, number, how)
-    status = producer.process.wait(60)
-    recover(str(producers.folder))
-    return status, producer.acknowledged, judge(producers.folder, {"a": producer.acknowledged})
 def killed_at_calls(first: int, last: int, how: str, folder: Path) -> list[tuple[int, int, Verdict]]:
     """Exit status, acknowledged events and verdict of processes that die at their system calls *first* to *last*."""
     environment = {**os.environ, **SMALL, "LOG_ROTATE_SIZE": "30000"}
