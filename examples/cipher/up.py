@@ -1,0 +1,66 @@
+"""Start the servers of cipher.yml against the OpenRouter look-alike, or with --real against OpenRouter itself."""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import yaml
+
+from openrouter_tap.simulator import running
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=HERE / "cipher.yml")
+    parser.add_argument("--real", action="store_true", help="needs OPENROUTER_API_KEY, and costs money")
+    options = parser.parse_args()
+    servers = yaml.safe_load(options.config.read_text())["servers"]
+    health_of = ",".join(
+        f"{name}=http://127.0.0.1:{it['port']}/stats" for name, it in servers.items() if name != "health"
+    )
+    environment = {**os.environ, "HEALTH_OF": health_of}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        if not options.real:
+            origin = stack.enter_context(running())
+            environment |= {"OPENROUTER_BASE_URL": f"{origin}/api/v1", "OPENROUTER_API_KEY": "look-alike"}
+            environment["OPENROUTER_TAP_HOSTS"] = origin.removeprefix("http://")
+        started = {}
+        for name, it in servers.items():
+            command = [sys.executable, str(HERE / it["script"]), "--port", str(it["port"])]
+            started[name] = subprocess.Popen(command, env={**environment, **it["env"]})
+            stack.callback(end, started[name])
+        for name, it in servers.items():
+            wait_for(it["port"], started[name])
+            print(name, f"pid {started[name].pid}", f"http://127.0.0.1:{it['port']}", flush=True)
+        signal.pause()
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"nothing answers at port {port}: {process.args}")
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+if __name__ == "__main__":
+    main()
