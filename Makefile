@@ -35,6 +35,8 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.quiet
 	$(BIN)/python -m benchmarks.tap
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.tools
+	$(BIN)/python -m benchmarks.sustained
 
 # The rivals under the openai SDK want an environment of their own. openai-v2 cannot be imported with a newer util-genai.
 bench-sdk: .venv/bin/python
