@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from benchmarks.harness import percentile, publish, read_back, require, table
 from mcp import Client
 
+from benchmarks.harness import percentile, publish, read_back, require, table
 from openrouter_tap.simulator import running
 
 __all__ = ["Sustained", "environment_for", "serving", "sustain"]
@@ -117,7 +117,7 @@ async def sustain(rps: float, seconds: float, folder: Path) -> Sustained:
                 result.stats = await _settled(http, url)
     records, _ = read_back(folder)
     result.written.update(record["request_id"] for record in records if record["event"] == "openrouter_cost")
-    closed = [path for path in folder.glob("openrouter-costs-*")]
+    closed = list(folder.glob("openrouter-costs-*"))
     result.segments, result.compressed = len(closed), sum(path.suffix == ".gz" for path in closed)
     return result
 
@@ -166,7 +166,9 @@ def main() -> None:
         result = asyncio.run(sustain(given.rps, given.seconds, Path(folder)))
     result.check()
     command = f"`python -m benchmarks.sustained --rps {given.rps:g} --seconds {given.seconds:g}`"
-    machine = f"{os.cpu_count()} CPUs, others' load on the machine. Latency: client to tool and back, every second streamed."
+    machine = (
+        f"{os.cpu_count()} CPUs, others' load on the machine. Latency: client to tool and back, every second streamed."
+    )
     head = (*HEAD, "p50 ms", "p95", "p99")
     checked = "Checked: the ids sent and the ids in the cost records, read back from all segments, are equal sets."
     publish("sustained", [command, machine, checked, table(head, [result.row()])], write=given.write)

@@ -1,7 +1,7 @@
-"""What tap and logger cost a tool call of examples/cipher: a real MCP client, real processes, a look-alike of OpenRouter.
+"""What tap and logger cost a tool call of examples/cipher: a real MCP client, real processes, a local look-alike.
 
-By level, with the queue and with writes in the caller's thread. Two figures a call: the time inside tap and logger on the
-thread of the server's loop, and the whole call as the client sees it.
+By level, with the queue and with writes in the caller's thread. Two figures a call: the time inside tap and logger on
+the thread of the server's loop, and the whole call as the client sees it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from benchmarks.harness import Block, Options, Series, Spread, differences, must, percentile, publish, table
-from benchmarks.sustained import environment_for
 from mcp import Client, StdioServerParameters
 
+from benchmarks.harness import Block, Options, Series, Spread, differences, must, percentile, publish, table
+from benchmarks.sustained import environment_for
 from openrouter_tap.simulator import running
 
 __all__ = ["spent_per_call"]
@@ -44,8 +44,8 @@ def _client(level: str, how: str, origin: str, folder: Path, **settings: str) ->
 async def _calls(client: Client, count: int) -> tuple[list[int], list[int]]:
     """Of each of *count* calls the nanoseconds in tap and logger, and those of the whole."""
     spent, whole = [], []
+    await client.call_tool("spent")
     for number in range(count):
-        await client.call_tool("spent")
         begin = time.perf_counter_ns()
         reply = await client.call_tool("ask", {"prompt": f"call {number}", "session_id": "s-1"})
         whole.append(time.perf_counter_ns() - begin)
@@ -56,7 +56,7 @@ async def _calls(client: Client, count: int) -> tuple[list[int], list[int]]:
 
 
 async def spent_per_call(level: str, how: str, count: int, folder: Path) -> list[int]:
-    """Nanoseconds in tap and logger on the calling thread, of each of *count* tool calls after ten that do not count."""
+    """Nanoseconds in tap and logger on the calling thread, of *count* tool calls after ten that do not count."""
     with running() as origin:
         async with _client(level, how, origin, folder) as client:
             await _calls(client, 10)
@@ -114,7 +114,9 @@ def main() -> None:
     head = "", "inside µs: p50", "p95", "p99", "end to end ms: p50", "p95", "p99", "added µs, median"
     rows = table(head, [_row(name, figures) for name in figures])
     p95 = percentile(sorted(call for block in figures[_BASE][0].blocks for call in block.calls), 95) / 1000
-    verdict = f"At INFO with the queue, p95 inside tap and logger: {p95:.1f} µs (must: ≤ {_MUST:g}): {must(p95 <= _MUST)}."
+    verdict = (
+        f"At INFO with the queue, p95 inside tap and logger: {p95:.1f} µs (must: ≤ {_MUST:g}): {must(p95 <= _MUST)}."
+    )
     paragraphs = [options.heading("mcp", "httpx"), verdict, rows]
     if options.write:
         _plot(figures)

@@ -18,7 +18,7 @@ from openrouter_tap import CallError, CallEvent, Cost, Tokens
 from openrouter_tap._event import Endpoint, Outcome
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "cipher" / "README.md"]
 EXAMPLES = [
     pytest.param(code, id=f"{page.stem} {number}")
     for page in PAGES

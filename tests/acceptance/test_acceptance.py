@@ -22,11 +22,11 @@ pytest.importorskip("mcp", reason="the example servers need the extra examples")
 
 from benchmarks.sustained import environment_for, serving, sustain
 from benchmarks.tools import spent_per_call
-from fleet import CIPHER, SETTINGS, Fleet, fleet, records, stdio
 from mcp import Client
 
 from cipherlog_core import Settings
 from cipherlog_core.reading import Choice, segments
+from fleet import CIPHER, SETTINGS, Fleet, fleet, records, stdio
 from openrouter_tap.simulator import running
 
 LLM, ROUTING = "llm_inference_mcp.py", "routing_metadata_mcp.py"
@@ -121,7 +121,7 @@ fsync,fdatasync,ftruncate,fallocate,flock,msync,sendto"
 
 
 def test_no_file_is_written_on_the_hot_path(up: Fleet, tmp_path: Path) -> None:
-    """The thread of the loop makes no system call on a file during tool calls; the writer's are seen in the same trace."""
+    """The thread of the loop makes no system call on a file during tool calls; the writer's are in the same trace."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     pid, trace = up.pids["llm-inference"], tmp_path / "trace"
@@ -181,16 +181,16 @@ def test_three_files_rotate_by_size_with_n_backups_and_gzip(origin: str, tmp_pat
 
 
 def test_info_is_the_default_and_debug_adds_redacted_diagnostics(origin: str, up: Fleet, tmp_path: Path) -> None:
-    """The steps of HTTP are told at DEBUG only; no key is in any file, whether it is the server's or stands in a text."""
+    """The steps of HTTP are told at DEBUG only; no key is in any file, be it the server's or part of a text."""
     key, told = (f"sk-or-v1-{digits * 4}" for digits in ("0123456789abcdef", "fedcba9876543210"))
 
     async def run() -> None:
-        settings = {"OPENROUTER_API_KEY": key, "LOG_LEVEL": "DEBUG"}
-        async with stdio(LLM, origin, tmp_path, **settings) as llm:
+        environment = environment_for(origin, tmp_path, OPENROUTER_API_KEY=key, LOG_LEVEL="DEBUG")
+        async with serving(LLM, environment) as (_, url), Client(f"{url}/mcp") as llm, httpx.AsyncClient() as http:
             await call(llm, "ask", prompt=f"my key is {told}")
             await call(llm, "ask_streaming", prompt=f"my key is {told}")
-            refused = await llm.call_tool("ask", {"prompt": "hello", "tier": told})  # the message of its error names it
-            assert refused.is_error
+            await http.get(f"{url}/stats?api_key={told}")  # uvicorn's access log has the query
+            assert (await llm.call_tool("ask", {"prompt": "hello", "tier": told})).is_error
 
     asyncio.run(run())
     levels = {record["level"] for record in records(up.folder, "llm-inference")}
@@ -198,6 +198,7 @@ def test_info_is_the_default_and_debug_adds_redacted_diagnostics(origin: str, up
 
     assert levels == {"INFO"}
     assert [it["fields"]["phase"] for it in debug if it["event"] == "http"] == ["start", "headers", "end"] * 2
+    assert [it for it in debug if it["logger"] == "uvicorn.access" and "/stats" in it["fields"]["message"]]
     texts = "\n".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
     assert key not in texts
     assert [text for text in texts.splitlines() if told in text] == []
@@ -207,7 +208,7 @@ def test_the_overhead_of_logging_is_at_most_one_millisecond(tmp_path: Path) -> N
     """p95 of the time inside tap and logger on the calling thread, per tool call at INFO, with the queue."""
     spent = sorted(asyncio.run(spent_per_call("INFO", "queue", 100, tmp_path)))
 
-    assert 0 < spent[0]
+    assert spent[0] > 0
     assert spent[94] <= 1_000_000
 
 
@@ -215,7 +216,7 @@ def test_the_overhead_of_logging_is_at_most_one_millisecond(tmp_path: Path) -> N
 def test_the_toggles_are_documented_in_cipher_yml(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each server's block has the request's toggles, with the defaults that are in force and a word on each."""
     block = SETTINGS["servers"][server]["env"]
-    asked = "LOG_LEVEL LOG_JSON LOG_ROTATE_SIZE LOG_BACKUPS LOG_GZIP LOG_QUEUE_MAX LOG_SAMPLE_HTTP".split()
+    asked = ["LOG_LEVEL", "LOG_JSON", "LOG_ROTATE_SIZE", "LOG_BACKUPS", "LOG_GZIP", "LOG_QUEUE_MAX", "LOG_SAMPLE_HTTP"]
     known = {choice.variable for choice in Choice.all_in({})}
     for name, value in block.items():
         monkeypatch.setenv(name, value)
