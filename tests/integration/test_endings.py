@@ -308,18 +308,17 @@ for path in {paths}:
 """
 
 
-@pytest.mark.parametrize(("paths", "outcomes"), [(["json", "stream"], 2), (["stream"], 0)])
+@pytest.mark.parametrize(("paths", "outcomes"), [(["json", "stream"], 2), (["stream"], 1)])
 def test_a_reply_that_is_open_at_the_end_of_the_program(
     paths: list[str], outcomes: int, server: FaultyServer, tmp_path: Path
 ) -> None:
-    """The program ends; the event is on disk, or told to be lost where no log was open before the modules were gone."""
+    """The program ends; the event is on disk, also where no log was open before the modules were gone."""
     environment = {**os.environ, "LOG_DIR": str(tmp_path)}
     command = [sys.executable, "-c", EXIT.format(paths=paths, origin=server.origin, tail=TAIL)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True)
 
-    log = tmp_path / "openrouter-costs.jsonl"
-    assert (log.read_text().count('"outcome":') if log.exists() else 0) == outcomes
-    assert ("could not be logged" in done.stderr) == (not outcomes)
+    assert (tmp_path / "openrouter-costs.jsonl").read_text().count('"outcome":') == outcomes
+    assert not done.stderr
 
 
 class Retry:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -26,6 +27,7 @@ TIERS: dict[Tier, str] = {
 }
 
 logger = cipherlog_core.start("llm-inference")
+logging.getLogger("httpx").setLevel(logging.WARNING)  # its line for each request says less than the tap's
 server = MCPServer("llm-inference")
 openrouter = httpx.AsyncClient(
     transport=TappedTransport(),
