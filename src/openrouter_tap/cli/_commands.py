@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -96,6 +97,30 @@ def demo() -> None:
         run(console())
     except NoLogError as error:
         _no_log(error)
+
+
+@commands.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
+def simulate(port: int) -> None:
+    """Serve a local OpenRouter look-alike on 127.0.0.1 until Ctrl-C, for programs in any language. Needs no key.
+
+    The first line on stdout is the base URL. Example: openrouter-tap simulate --port 0
+    """
+    try:
+        from openrouter_tap.simulator import MODELS, running
+    except ModuleNotFoundError as error:
+        sys.exit(f"openrouter-tap simulate: {error.name} is missing; it needs: pip install 'openrouter-tap[all]'")
+    try:
+        with running(port=port) as origin:
+            click.echo(f"{origin}/api/v1")
+            click.echo(f"For OPENAI_BASE_URL or the like; models: {', '.join(MODELS)}. Ctrl-C stops it.", err=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        sys.exit(
+            f"openrouter-tap simulate: port {port} cannot be had: {error}. Try another --port; 0 takes a free one."
+        )
 
 
 @commands.command()
