@@ -20,7 +20,8 @@ __all__ = ["JsonStream"]
 _OK = 200
 _MANY = 4096  # chunks in a list
 _LAST = 64  # chunks in which the end is looked for when nothing hinted at it
-_BINARY = ("audio/", "image/", "video/", "application/octet-stream")
+_BINARY = ("audio/", "image/", "video/")
+_OPAQUE = (*_BINARY, "application/octet-stream")
 
 
 class JsonStream(WatchedStream):
@@ -47,10 +48,12 @@ class JsonStream(WatchedStream):
                 return decode_reply(kept), True
             except UNREADABLE:
                 pass
-        elif isinstance(kept, Inflater):
+        if isinstance(kept, Inflater):
             if not kept.is_sound:
                 return NO_REPLY, True
             self._cut, kept = kept.size > WHOLE, kept.parts
+        elif not is_deflated(kept if isinstance(kept, bytes) else kept[0]) and self._is_of(_BINARY):
+            return NO_REPLY, True
         reply = read_reply(kept, cut=self._cut, coding=self._header(b"content-encoding") or "")
         if reply is not None:
             return reply, True
@@ -59,7 +62,10 @@ class JsonStream(WatchedStream):
         if reply.id or reply.usage:  # a stream under the name of JSON
             self.streamed = True
             return reply, reply.usage is not None or events.is_over(_LAST)
-        return NO_REPLY, (self._header(b"content-type") or "").lower().startswith(_BINARY)
+        return NO_REPLY, self._is_of(_OPAQUE)
+
+    def _is_of(self, types: tuple[str, ...]) -> bool:
+        return (self._header(b"content-type") or "").lower().startswith(types)
 
     def _keep(self, chunk: bytes) -> None:
         self.size += len(chunk)

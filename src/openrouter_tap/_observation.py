@@ -24,6 +24,7 @@ from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.request import NOTHING_ASKED, read_request
 from openrouter_tap._parse.usage import NO_COST, NO_TOKENS, cost_of, tokens_of
 from openrouter_tap._parse.wire import ABSENT, Reply
+from openrouter_tap._videos import is_first_to_tell, is_poll
 
 __all__ = [
     "NO_REPLY",
@@ -176,20 +177,19 @@ class Observation:
     def _event(self, ended: int, outcome: Outcome, error: str | None) -> CallEvent | None:
         try:
             reply, sound = self.facts()
-        except Exception as fault:
-            if endpoint_of(host_and_path(self.request.url)[1]) == "other":
-                raise  # whether there is an event depends on what it says
-            notice(f"facts: {type(fault)}", f"a reply could not be read: {fault!r}. What it says is null in its event.")
-            reply, sound = NO_REPLY, True
+        except Exception as fault:  # noqa: BLE001
+            reply, sound = self._unread(fault), True
         request, usage, started = self.request, reply.usage, self.started
         generation_id = reply.id or self._header(b"x-generation-id")
         host, path = host_and_path(request.url)
-        endpoint = _BY_PATH.get(path) or endpoint_of(path)
-        if request.method != "POST" or (endpoint == "other" and usage is None and generation_id is None):
-            return None  # an administrative call
+        endpoint = _BY_PATH.get(path)
+        if (endpoint is None or request.method != "POST") and not (endpoint := self._found(path, reply, generation_id)):
+            return None
         body = request_body(request)
         asked = read_request(body) if body else NOTHING_ASKED
-        choices, failure = reply.choices, None
+        choices, failure, provider = reply.choices, None, reply.provider
+        if choices is None:  # no chat
+            generation_id, provider = reply.generation_id or generation_id, provider or self._header(b"x-provider-name")
         is_plain = choices and len(choices) == 1 and choices[0].error is ABSENT and reply.error is ABSENT
         if not is_plain or not sound or self.status != _OK or outcome != "completed":
             outcome, failure = self._judged(outcome, error, reply, sound)
@@ -206,7 +206,7 @@ class Observation:
             pinned.get("tier_id"),
             reply.model,
             asked.model,
-            reply.provider,
+            provider,
             generation_id,
             call_id,
             attempt,
@@ -228,6 +228,20 @@ class Observation:
             span_id,
             pinned.get("tags", _NO_TAGS),
         )
+
+    def _found(self, path: str, reply: Reply, generation_id: str | None) -> Endpoint | None:
+        """The endpoint where the path alone does not tell; None for an administrative call."""
+        if self.request.method != "POST":
+            tells = is_poll(self.request.method, path) and is_first_to_tell(path, self.status, reply)
+            return "videos" if tells else None
+        endpoint = endpoint_of(path)
+        return None if endpoint == "other" and reply.usage is None and generation_id is None else endpoint
+
+    def _unread(self, fault: Exception) -> Reply:
+        if endpoint_of(host_and_path(self.request.url)[1]) == "other":
+            raise fault  # whether there is an event depends on what it says
+        notice(f"facts: {type(fault)}", f"a reply could not be read: {fault!r}. What it says is null in its event.")
+        return NO_REPLY
 
     def _header(self, name: bytes) -> str | None:
         value = None if self.headers is None else one_header(self.headers, name)

@@ -12,12 +12,13 @@ from weakref import ref
 from openrouter_tap import _bridge, _http
 from openrouter_tap._attempts import last
 from openrouter_tap._bridge import current, notice
-from openrouter_tap._compat import read_content, reply_headers
+from openrouter_tap._compat import host_and_path, read_content, reply_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
 from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Begun, Emit, Observation, OpenStreams, clock, trace_ids
 from openrouter_tap._sse_stream import SseStream
+from openrouter_tap._videos import is_poll
 
 __all__ = ["STARTED", "Begun", "begin", "emitter", "not_observed", "observe", "observe_failure"]
 
@@ -33,7 +34,7 @@ STARTED: Final = 2
 def begin(request: Any) -> Begun | None:
     """Take down the beginning of a call to a tapped host; None where nothing is to be recorded of it."""
     debug = bool(_http.servers) and _http.servers[0].threshold <= DEBUG
-    if request.method != "POST" and not debug:
+    if request.method != "POST" and not debug and not is_poll(request.method, host_and_path(request.url)[1]):
         return None
     context = current()
     if debug:

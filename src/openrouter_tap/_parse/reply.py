@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from openrouter_tap._parse.coding import EDGE, WHOLE, inflate, is_deflated
 from openrouter_tap._parse.loose import last_usage, read_loosely
-from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
+from openrouter_tap._parse.wire import ABSENT, UNREADABLE, Reply, decode_reply
 
 __all__ = ["read_reply"]
 
 
 _PADDING = b" \t\r\n\xef\xbb\xbf"  # and a BOM
 _LONG = (b'"choices"', b'"output"', b'"content"', b'"data"')  # keys of what makes a reply long
+_SHORT = (b'"model"', b'"usage"', b'"provider"', b'"id"')  # keys of what may stand behind that
 _CLEAR = ("", "identity", "gzip", "x-gzip")
 
 
@@ -42,7 +43,7 @@ def _read(whole: bytes, *, cut: bool, raw: bool) -> Reply | None:
 
 
 def _read_ends(head: bytes, tail: bytes) -> Reply | None:
-    """The facts before ``choices`` and those from ``usage`` on, where OpenRouter puts all that are read here.
+    """The facts before what makes the reply long and those behind it, where OpenRouter puts all that are read here.
 
     None where the ends are not those of an object.
     """
@@ -52,5 +53,19 @@ def _read_ends(head: bytes, tail: bytes) -> Reply | None:
     until = min((at for key in _LONG if (at := head.find(key)) > 0), default=0)
     if until and (start := read_loosely(head[:until].rstrip(b", \t\r\n") + b"}")):
         reply = start
-    reply.usage = last_usage(tail)
+    rest = _read_rest(tail)
+    for name in Reply.__struct_fields__:
+        if getattr(reply, name) in (None, ABSENT):
+            setattr(reply, name, getattr(rest, name))
+    reply.usage = rest.usage or last_usage(tail)
     return reply
+
+
+def _read_rest(tail: bytes) -> Reply:
+    """What stands behind the long part, from the first key on with which *tail* is the rest of an object."""
+    for at in sorted(at for key in _SHORT if (at := tail.rfind(key)) >= 0):
+        try:
+            return decode_reply(b"{" + tail[at:])
+        except UNREADABLE:
+            continue
+    return Reply()

@@ -11,6 +11,8 @@ NOTHING_ASKED = Asked()
 _SMALL = 1 << 13  # bytes that are parsed at once
 _WHOLE = 1 << 16  # bytes that are parsed when the ends do not tell
 _EDGE = 1 << 12
+_LONG = (b'"messages"', b'"input"')  # keys of what makes a request long
+_ALSO_LONG = (b'"prompt"', b'"documents"', b'"query"', b'"input_audio"', b'"input_references"', b'"frame_images"')
 
 
 def read_request(body: bytes) -> Asked:
@@ -24,14 +26,15 @@ def read_request(body: bytes) -> Asked:
             return decode_asked(body)
         except UNREADABLE:
             return NOTHING_ASKED
-    asked = _before_content(body[:_EDGE]) or _after_content(body[-_EDGE:])
+    head = body[:_EDGE]
+    asked = _before_content(head, _LONG) or _after_content(body[-_EDGE:]) or _before_content(head, _ALSO_LONG)
     if asked is None and len(body) <= _WHOLE:
         asked = _decode(body)
     return asked or NOTHING_ASKED
 
 
-def _before_content(head: bytes) -> Asked | None:
-    for key in (b'"messages"', b'"input"'):
+def _before_content(head: bytes, keys: tuple[bytes, ...]) -> Asked | None:
+    for key in keys:
         cut = head.find(key)
         if cut > 0 and (asked := _decode(head[:cut].rstrip(b", \t\r\n") + b"}")) and asked.model:
             return asked

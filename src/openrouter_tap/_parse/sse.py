@@ -23,7 +23,7 @@ _EVENTS = 8  # the last events hold it all: error, finish reason, usage
 
 # A non-empty text, or a tool call. Keep-alive comments, role-only and empty deltas are no content.
 _CONTENT = re.compile(
-    rb'"(?:content|reasoning|text|arguments|refusal|transcript|data)"\s*:\s*"[^"]|"tool_calls"\s*:\s*\[\s*\{'
+    rb'"(?:content|reasoning|text|arguments|refusal|transcript|data|b64_json)"\s*:\s*"[^"]|"tool_calls"\s*:\s*\[\s*\{'
 )
 
 
@@ -55,7 +55,7 @@ _USUAL_END = b"\n\n" + _DONE_EVENT
 
 
 def has_content(text: bytes) -> bool:
-    """Whether an event in *text* brings content, reasoning, a tool call or audio."""
+    """Whether an event in *text* brings content, reasoning, a tool call, audio or an image."""
     at = text.find(_USUAL_CONTENT) + len(_USUAL_CONTENT)
     if at >= len(_USUAL_CONTENT) and text[at : at + 1] not in b'"':
         return True

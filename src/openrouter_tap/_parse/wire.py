@@ -124,6 +124,8 @@ class Reply(Struct, gc=False):
     """The reply that the events of ``/responses`` report on."""
     message: Reply | str | None = None
     """The same of ``message_start``."""
+    generation_id: Text | None = None
+    """Of ``/videos``, where `id` is that of the job."""
 
     @property
     def whole(self) -> Reply:
