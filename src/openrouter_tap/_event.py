@@ -109,7 +109,7 @@ class CallEvent(Struct, frozen=True, gc=False):
     headers_ms: float | None
     """Until the reply's headers were there."""
     ttft_ms: float | None
-    """Until the first event with content, reasoning, a tool call or audio; None when not streamed."""
+    """Until the first event with content, reasoning, a tool call, audio or an image; None when not streamed."""
     tokens: Tokens
     cost: Cost
     finish_reason: str | None

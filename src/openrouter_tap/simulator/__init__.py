@@ -1,13 +1,14 @@
 """A local OpenRouter look-alike: a real HTTP server that sends what OpenRouter sends, in the way it sends it.
 
-Needs the extra ``simulator``. It knows some made-up models with made-up prices (`MODELS`) and some that misbehave
-(`SCENARIOS`), so a program can meet a rate limit or an error in mid-stream without spending a cent.
+Needs the extra ``simulator``. It serves every endpoint of inference, and knows some made-up models with made-up prices
+(`MODELS`, and `SPECIALISTS` for embeddings, images, sound and film) and some that misbehave (`SCENARIOS`), so a program
+can meet a rate limit or an error in mid-stream without spending a cent.
 """
 
 from __future__ import annotations
 
 from openrouter_tap.simulator._app import create_app
-from openrouter_tap.simulator._catalogue import MODELS, SCENARIOS
+from openrouter_tap.simulator._catalogue import MODELS, SCENARIOS, SPECIALISTS
 from openrouter_tap.simulator._server import running
 
-__all__ = ["MODELS", "SCENARIOS", "create_app", "running"]
+__all__ = ["MODELS", "SCENARIOS", "SPECIALISTS", "create_app", "running"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,37 +13,66 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from openrouter_tap.simulator._catalogue import MODELS
+from openrouter_tap.simulator._catalogue import MODELS, SPECIALISTS
 from openrouter_tap.simulator._chat import CHAT
 from openrouter_tap.simulator._dialect import Dialect
 from openrouter_tap.simulator._messages import MESSAGES
+from openrouter_tap.simulator._others import OTHERS, video
 from openrouter_tap.simulator._replies import Answer, answer, prompt_of
 from openrouter_tap.simulator._responses import RESPONSES
 
 __all__ = ["create_app"]
 
+_FILM = b"\0\0\0\x18ftypmp42" + bytes(4096)
 _PADDING = b"\n         \n"
 _COMMENT = b": OPENROUTER PROCESSING\n\n"
 _STALL = 60.0  # seconds of silence
-_DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES}
+_DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES, **OTHERS}
+_MODELS = MODELS | SPECIALISTS
+_MOST = 1000  # videos whose making is remembered
 
 
 def create_app(*, delay: float = 0.0) -> Starlette:
     """The look-alike as an ASGI app. *delay*: seconds between two network chunks of a reply."""
     seen: set[tuple[str, str]] = set()
-    routes = [
-        Route(f"/api/v1/{path}", _Endpoint(dialect, delay, seen), methods=["POST"])
-        for path, dialect in _DIALECTS.items()
-    ]
-    return Starlette(routes=[*routes, Route("/api/v1/models", _models)])
+    videos = _Videos()
+    endpoints = {path: _Endpoint(dialect, delay, seen) for path, dialect in _DIALECTS.items()}
+    endpoints["videos"].on_answer = videos.add
+    routes = [Route(f"/api/v1/{path}", endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
+    polls = Route("/api/v1/videos/{job}", videos.poll), Route("/api/v1/videos/{job}/content", videos.content)
+    return Starlette(routes=[*routes, *polls, Route("/api/v1/models", _models)])
 
 
 async def _models(_request: Request) -> Response:
     entries = [
         {"id": slug, "pricing": {"prompt": str(model.prompt_price), "completion": str(model.completion_price)}}
-        for slug, model in MODELS.items()
+        for slug, model in _MODELS.items()
     ]
     return JSONResponse({"data": entries})
+
+
+class _Videos:
+    """The videos in the making: a poll brings each a step further."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, tuple[Answer, int]] = {}
+
+    def add(self, job: Answer) -> None:
+        if len(self._jobs) >= _MOST:
+            del self._jobs[next(iter(self._jobs))]
+        self._jobs[job.id] = job, 0
+
+    async def poll(self, request: Request) -> Response:
+        job, polls = self._jobs.get(request.path_params["job"], (None, 0))
+        if job is None:
+            return JSONResponse(CHAT.error(404, "Video not found"), 404)
+        self._jobs[job.id] = job, polls + 1
+        return JSONResponse(video(job, polls + 1))
+
+    async def content(self, request: Request) -> Response:
+        if request.path_params["job"] not in self._jobs:
+            return JSONResponse(CHAT.error(404, "Video not found"), 404)
+        return Response(_FILM, media_type="video/mp4")
 
 
 class _Endpoint:
@@ -53,6 +82,7 @@ class _Endpoint:
         self._dialect = dialect
         self._delay = delay
         self._seen = seen
+        self.on_answer: Callable[[Answer], None] = lambda _: None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         response = await self._respond(Request(scope, receive))
@@ -66,20 +96,28 @@ class _Endpoint:
             slug = asked["model"]
         except (ValueError, KeyError, TypeError):
             return self._error(400, "Invalid request body")
-        model = MODELS.get(slug)
+        model = _MODELS.get(slug)
         if model is None:
             return self._error(400, f"{slug} is not a valid model ID")
         if refusal := self._refusal(model.fails):
             return refusal
         prompt = slug, prompt_of(asked)
-        result = answer(asked, model, is_cached=prompt in self._seen)
+        result = answer(asked, model, is_cached=prompt in self._seen, kind=self._dialect.kind)
         self._seen.add(prompt)
-        if asked.get("stream"):
-            return self._stream(self._events(result), result)
-        return self._json(result, gzip="gzip" in request.headers.get("accept-encoding", ""))
+        self.on_answer(result)
+        if asked.get("stream") and self._dialect.events is not None:
+            return self._stream(self._events(self._dialect.events(result), result), result)
+        return self._whole(result, gzip="gzip" in request.headers.get("accept-encoding", ""))
 
-    def _json(self, result: Answer, *, gzip: bool) -> Response:
+    def _whole(self, result: Answer, *, gzip: bool) -> Response:
         body = self._dialect.body(result)
+        if isinstance(body, bytes):
+            cut = result.model.fails == "cut-off"
+            pieces = self._paced([body[: len(body) // 2]] if cut else [body], cut=cut)
+            return StreamingResponse(pieces, media_type="audio/mpeg", headers=self._headers(result))
+        return self._json(body, result, gzip=gzip)
+
+    def _json(self, body: dict[str, Any], result: Answer, *, gzip: bool) -> Response:
         if result.model.fails == "midstream-error":
             body = self._dialect.failed(result, self._disconnected())
         text = json.dumps(body, separators=(",", ":")).encode()
@@ -88,13 +126,16 @@ class _Endpoint:
         pieces = self._paced([_PADDING, _PADDING, text], cut=result.model.fails == "cut-off")
         headers = {"content-encoding": "gzip"} if gzip else {}
         return StreamingResponse(
-            _gzipped(pieces) if gzip else pieces, media_type="application/json", headers={**_headers(result), **headers}
+            _gzipped(pieces) if gzip else pieces,
+            self._dialect.status,
+            media_type="application/json",
+            headers={**self._headers(result), **headers},
         )
 
     def _stream(self, chunks: list[bytes], result: Answer) -> Response:
         fails = result.model.fails
         pieces = self._paced(chunks, cut=fails == "cut-off", stall=fails == "stalled")
-        return StreamingResponse(pieces, media_type="text/event-stream", headers=_headers(result))
+        return StreamingResponse(pieces, media_type="text/event-stream", headers=self._headers(result))
 
     async def _paced(self, pieces: list[bytes], *, cut: bool = False, stall: bool = False) -> AsyncIterator[bytes]:
         for piece in pieces:
@@ -105,15 +146,21 @@ class _Endpoint:
         if cut:
             raise ConnectionAbortedError("the reply ends in its middle, as asked")
 
-    def _events(self, result: Answer) -> list[bytes]:
+    def _events(self, events: list[bytes], result: Answer) -> list[bytes]:
         """The network chunks of a stream: some hold several events, the last one why it ended, its cost and its end."""
-        events, fails = self._dialect.events(result), result.model.fails
+        fails = result.model.fails
         if fails in ("cut-off", "stalled"):
             return [_COMMENT, *events[: len(events) // 2]]
         if fails == "midstream-error":
             return [_COMMENT, *events[: len(events) // 2], self._dialect.broken(result, self._disconnected())]
         head, end = events[:-3], b"".join(events[-3:])
         return [_COMMENT * 2, _COMMENT, *head[:2], b"".join(head[2:4]), *head[4:], end]
+
+    def _headers(self, result: Answer) -> dict[str, str]:
+        about = {"X-Generation-Id": result.id} if self._dialect.has_id_header else {}
+        if self._dialect.has_provider_header:
+            about["X-Provider-Name"] = result.model.provider
+        return {**about, **_headers(result)}
 
     def _disconnected(self) -> dict[str, Any]:
         return self._dialect.error(502, "Provider disconnected", error_type="provider_unavailable")
@@ -148,7 +195,6 @@ async def _gzipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _headers(result: Answer) -> dict[str, str]:
     return {
-        "X-Generation-Id": result.id,
         "CF-RAY": f"{result.id[-16:]}-SIM",
         "Cache-Control": "no-cache",
         "Access-Control-Allow-Origin": "*",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-__all__ = ["MODELS", "SCENARIOS", "Model"]
+__all__ = ["MODELS", "SCENARIOS", "SPECIALISTS", "Model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class Model:
     completion_price: Decimal
     cached_price: Decimal | None = None
     """Price of a prompt token that was cached; None where nothing is cached."""
+    unit_price: Decimal = Decimal(0)
+    """US dollars per search, or per second of sound or film, where that is what is sold."""
     reasons: bool = False
     is_byok: bool = False
     """Whether the account's own provider key pays: the cost is 0, the provider's charge the real one."""
@@ -60,3 +62,16 @@ MODELS: dict[str, Model] = {
     **{f"simulator/{name}": replace(_SMALL, fails=name) for name in SCENARIOS},
 }
 """By the slug that a request names; the last ones stand for the `SCENARIOS`."""
+
+SPECIALISTS: dict[str, Model] = {
+    "openai/text-embedding-3-small": Model("text-embedding-3-small", "OpenAI", _USD("0.00000002"), _USD(0)),
+    "cohere/rerank-v3.5": Model("rerank-v3.5", "Cohere", _USD(0), _USD(0), unit_price=_USD("0.001")),
+    "voyage/rerank-2.5": Model("rerank-2.5", "Voyage", _USD("0.00000005"), _USD(0)),
+    "google/gemini-3.1-flash-lite-image": Model(
+        "google/gemini-3.1-flash-lite-image", "Google", _USD("0.00000025"), _USD("0.00003")
+    ),
+    "openai/whisper-1": Model("openai/whisper-1", "OpenAI", _USD(0), _USD(0), unit_price=_USD("0.0001")),
+    "hexgrad/kokoro-82m": Model("hexgrad/kokoro-82m", "DeepInfra", _USD("0.0000008"), _USD(0)),
+    "google/veo-3.1": Model("google/veo-3.1", "Google", _USD(0), _USD(0), unit_price=_USD("0.08")),
+}
+"""Models for the endpoints that do not chat, where those of `MODELS` are served, too."""

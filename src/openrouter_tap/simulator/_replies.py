@@ -11,10 +11,11 @@ from typing import Any
 
 from openrouter_tap.simulator._catalogue import Model
 
-__all__ = ["Answer", "answer", "prompt_of"]
+__all__ = ["Answer", "answer", "prompt_of", "usage_of"]
 
 _TEXT = "the ring holds what the wire said and the line tells what the call cost in tokens and in time"
 _WORDS = _TEXT.split()
+_PROMPTS = ("messages", "input", "prompt", "query", "documents", "input_audio")
 _BLOCK = 64  # tokens: prompts are cached by whole blocks
 
 
@@ -29,16 +30,17 @@ class Answer:
     tool_calls: list[dict[str, Any]]
     finish_reason: str
     usage: dict[str, Any]
+    asked: dict[str, Any]
     created: int = field(default_factory=lambda: int(time.time()))
 
 
 def prompt_of(request: dict[str, Any]) -> str:
     """What the model is asked, on any endpoint."""
-    return json.dumps(request.get("messages") or request.get("input") or [])
+    return json.dumps([request[key] for key in _PROMPTS if request.get(key)])
 
 
-def answer(request: dict[str, Any], model: Model, *, is_cached: bool) -> Answer:
-    """The generation for *request*; *is_cached* when the same messages were sent before."""
+def answer(request: dict[str, Any], model: Model, *, is_cached: bool, kind: str = "") -> Answer:
+    """The generation for *request*, its id of *kind*; *is_cached* when the same messages were sent before."""
     seed = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
     tools = request.get("tools") or []
     most = request.get("max_tokens") or request.get("max_output_tokens") or 4 + len(_WORDS)
@@ -49,18 +51,20 @@ def answer(request: dict[str, Any], model: Model, *, is_cached: bool) -> Answer:
     prompt = max(1, len(prompt_of(request)) // 4)
     completion = len(words) + len(reasoning) + 12 * len(calls)
     return Answer(
-        id=_generation_id(seed),
+        id=_generation_id(seed, kind),
         model=model,
         words=words,
         reasoning=reasoning,
         tool_calls=calls,
         finish_reason="tool_calls" if calls else "length" if count > most else "stop",
-        usage=_usage(model, prompt, completion, len(reasoning), prompt - prompt % _BLOCK if is_cached else 0),
+        usage=usage_of(model, prompt, completion, len(reasoning), prompt - prompt % _BLOCK if is_cached else 0),
+        asked=request,
     )
 
 
-def _generation_id(seed: bytes) -> str:
-    return f"gen-{int(time.time())}-{hashlib.sha256(seed + time.time_ns().to_bytes(8)).hexdigest()[:20]}"
+def _generation_id(seed: bytes, kind: str) -> str:
+    kind = f"{kind}-" if kind else ""
+    return f"gen-{kind}{int(time.time())}-{hashlib.sha256(seed + time.time_ns().to_bytes(8)).hexdigest()[:20]}"
 
 
 def _tool_call(index: int, tool: dict[str, Any], seed: bytes) -> dict[str, Any]:
@@ -68,7 +72,8 @@ def _tool_call(index: int, tool: dict[str, Any], seed: bytes) -> dict[str, Any]:
     return {"index": index, "id": f"call_{seed.hex()[:24]}", "type": "function", "function": function}
 
 
-def _usage(model: Model, prompt: int, completion: int, reasoning: int, cached: int) -> dict[str, Any]:
+def usage_of(model: Model, prompt: int, completion: int, reasoning: int = 0, cached: int = 0) -> dict[str, Any]:
+    """The ``usage`` of so many tokens, as chat says it."""
     if model.cached_price is None:
         cached = 0
     prompt_cost = (prompt - cached) * model.prompt_price + cached * (model.cached_price or Decimal(0))
