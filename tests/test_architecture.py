@@ -56,6 +56,7 @@ CORE = {
     "ship._background": "_folders _settings ship._options ship._shipper",
     "reading": "_filesystem _folders _inspect _recover _rotation _settings",
     "schemas": "_routing",
+    "testing": "_folders _logger _pipeline _record _servers _settings _spool _stdlib",
     "__init__": "_channel _context _logger _pipeline _routing _servers _settings _stats _stdlib",
 }
 TAP = {
@@ -95,6 +96,7 @@ TAP = {
 CROSSING = "openrouter_tap._bridge"
 SHIPPING = {"openrouter_tap._signals", "openrouter_tap.cli._ship"}  # what goes to `cipherlog_core.ship`, and starts it
 PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading", "cipherlog_core.schemas"}
+PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading", "cipherlog_core.schemas", "cipherlog_core.testing"}
 HTTP_LIBRARIES = {"httpx", "httpx2"}
 MAY_NAME_HTTP = {"openrouter_tap._compat", "openrouter_tap.cli._demo"}
 EXTRAS = {"click", "rich", "duckdb", "starlette", "uvicorn", "google", "grpc", "opentelemetry", "urllib3"}

@@ -50,9 +50,13 @@ class Logger:
         """Log to *spool* from now on, as *settings* say."""
         self._spool = spool
         self._append: Callable[[bytes], bool] = spool.append
-        self._is_text = spool.name.endswith(TEXT_SUFFIX)
+        self.choose_form()
         self._one_in = settings.sample_http
         self.threshold = LEVELS[settings.level]
+
+    def choose_form(self) -> None:
+        """Write text where the log is one for people, unless its lines go elsewhere."""
+        self._is_text = self._spool.name.endswith(TEXT_SUFFIX) and self._spool.taken is None
 
     def event(  # noqa: C901  see above
         self,

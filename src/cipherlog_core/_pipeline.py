@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from cipherlog_core import _record
@@ -47,6 +48,7 @@ class Pipeline:
         self._folders: dict[tuple[str, str | None, str], Folders] = {}
         self._consoles: dict[str, Console] = {}
         self._exiting = self._at_exit_is_registered = False
+        self._takers: list[Callable[[bytes], object]] = []
         self._archiver = Archiver(self._logs)
         self._writer = Writer(lambda: list(self._spools.values()), self._after_batch, self._after_round, self._tidy)
         self._background = Background()
@@ -69,7 +71,30 @@ class Pipeline:
 
     def spool(self, name: str) -> Spool:
         """The spool of the log with the file name *name*; nothing is opened yet."""
-        return self._spools.get(name) or self._spools.setdefault(name, Spool(name, self._open, self._writer.wake))
+        spool = self._spools.get(name)
+        if spool is None:
+            spool = self._spools.setdefault(name, Spool(name, self._open, self._writer.wake))
+            spool.divert(self._give if self._takers else None)
+        return spool
+
+    @contextmanager
+    def diverted(self, take: Callable[[bytes], object]) -> Iterator[None]:
+        """Give the lines of all logs to *take* until the end of the block; nothing is opened meanwhile."""
+        self._takers = [*self._takers, take]
+        self._divert()
+        try:
+            yield
+        finally:
+            self._takers = [taker for taker in self._takers if taker is not take]
+            self._divert()
+
+    def _divert(self) -> None:
+        for spool in list(self._spools.values()):
+            spool.divert(self._give if self._takers else None)
+
+    def _give(self, line: bytes) -> None:
+        for take in self._takers:
+            take(line)
 
     def settings(self, name: str) -> Settings:
         """What is in force for the log *name*."""
@@ -82,6 +107,8 @@ class Pipeline:
             self._default = settings
             self._forget_environment()
         spool = self.server_spool(server, settings)
+        if self._takers:
+            return spool
         self._recover(self._folders_of(spool.name))
         if spool.ring is None and not self._is_nested():
             self._open(spool)

@@ -12,7 +12,7 @@ from cipherlog_core._pipeline import PIPELINE
 from cipherlog_core._record import name_server, server_name
 from cipherlog_core._settings import Settings, notice
 
-__all__ = ["STARTED", "open_server", "server_logger"]
+__all__ = ["STARTED", "loggers", "open_server", "server_logger"]
 
 _RESERVED = {"openrouter-costs", "routing-metadata"}
 _LONGEST = 48
@@ -33,6 +33,11 @@ def open_server(server: str, settings: Settings | None) -> Logger:
     if logger not in STARTED:
         STARTED.append(logger)
     return logger
+
+
+def loggers() -> list[Logger]:
+    """All that there are."""
+    return list(_loggers.values())
 
 
 def server_logger(server: str | None) -> Logger:

@@ -66,6 +66,8 @@ class Spool:
         self._words: Any = None
         self.synchronous = False
         """Whether each `append` also moves its line to the log, because no writer thread can."""
+        self.taken: Callable[[bytes], object] | None = None
+        """What gets the lines in place of the ring; see `divert`."""
         self._open = open_
         self._wake = wake
         self.renew()
@@ -140,7 +142,18 @@ class Spool:
         finally:
             inside.discard(me)
 
+    def divert(self, take: Callable[[bytes], object] | None) -> None:
+        """Give each line from now on to *take*, which must not raise; None: put it into the ring again."""
+        with self.inside(), self._lock:
+            self.taken = take
+            self._limit = -1  # each line goes through `_put`
+            if take is None and self.ring is not None:
+                self._go_on_from(self._head)
+
     def _put(self, line: bytes | bytearray) -> bool:
+        if self.taken is not None:
+            self.taken(bytes(line))
+            return True
         count = len(line)
         head, ring, words = self._head, self._map, self._words
         end = head + count
@@ -162,6 +175,8 @@ class Spool:
         """Note where the next line goes: up to `_limit`, an offset stands at ``offset - _base`` in the mapping."""
         lap = head & ~self._mask
         self._head, self._base, self._limit = head, lap - HEADER, min(self._soft, lap + self._mask + 1)
+        if self.taken is not None:
+            self._limit = -1
 
     def _has_room(self, end: int) -> bool:
         ring = self.ring
