@@ -63,6 +63,9 @@ TAP = {
     "_event": "",
     "_bridge": "_event",
     "_tag": "_bridge",
+    "_fake": "_compat simulator._catalogue simulator._chat simulator._dialect simulator._messages simulator._others "
+    "simulator._replies simulator._responses",
+    "testing": "_event _fake",
     "_log_cost": "_bridge _event _tag",
     "_compat": "",
     "_options": "_bridge _event",
@@ -95,7 +98,6 @@ TAP = {
 }
 CROSSING = "openrouter_tap._bridge"
 SHIPPING = {"openrouter_tap._signals", "openrouter_tap.cli._ship"}  # what goes to `cipherlog_core.ship`, and starts it
-PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading", "cipherlog_core.schemas"}
 PUBLIC_TO_ALL = {"cipherlog_core", "cipherlog_core.reading", "cipherlog_core.schemas", "cipherlog_core.testing"}
 HTTP_LIBRARIES = {"httpx", "httpx2"}
 MAY_NAME_HTTP = {"openrouter_tap._compat", "openrouter_tap.cli._demo"}

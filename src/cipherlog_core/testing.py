@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from cipherlog_core._folders import JSON_SUFFIX
@@ -23,12 +23,13 @@ _NAME = "capture"
 
 
 @contextmanager
-def capture() -> Iterator[list[dict[str, Any]]]:
+def capture(*, bridged: bool = True) -> Iterator[list[dict[str, Any]]]:
     """All records of this process, as dicts, until the end of the ``with`` block; none of them goes to a file.
 
     The value is a list that grows: what `cipherlog_core.Logger.event`, channels (the tap's costs among them) and
     `logging` write, in any thread, from the level on that is in force. A record has the keys that its line would have.
-    What reaches the root logger of `logging` is captured though `start` was never called. No thread, ring or folder is
+    What reaches the root logger of `logging` is captured though `start` was never called, from INFO (``LOG_LEVEL``) on;
+    with *bridged* false only where it was, and the root logger stays as it is. No thread, ring or folder is
     made inside the block, not by `start` either; `stats` does not count. Blocks may nest: each gets all.
     """
     records: list[dict[str, Any]] = []
@@ -37,7 +38,7 @@ def capture() -> Iterator[list[dict[str, Any]]]:
         records.append(json.loads(line))
 
     try:
-        with PIPELINE.diverted(take), _stand_in(take):
+        with PIPELINE.diverted(take), _stand_in(take) if bridged else nullcontext():
             _choose_forms()
             yield records
     finally:

@@ -17,6 +17,7 @@ __all__ = [
     "host_and_path",
     "is_client",
     "iterate",
+    "library_of",
     "nothing",
     "one_header",
     "read_content",
@@ -70,9 +71,15 @@ else:
 
 def default_transport(request: Any, *, is_async: bool) -> Any:
     """The transport that a client of the request's library makes for itself."""
+    library = library_of(request)
+    return library.AsyncHTTPTransport() if is_async else library.HTTPTransport()
+
+
+def library_of(request: Any) -> ModuleType:
+    """The library whose `Request` *request* is."""
     for library in LIBRARIES:
         if isinstance(request, library.Request):
-            return library.AsyncHTTPTransport() if is_async else library.HTTPTransport()
+            return library
     raise TypeError(f"TappedTransport got a {type(request)!r}, which is a Request of neither httpx nor httpx2")
 
 

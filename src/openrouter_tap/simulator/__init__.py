@@ -7,8 +7,25 @@ can meet a rate limit or an error in mid-stream without spending a cent.
 
 from __future__ import annotations
 
-from openrouter_tap.simulator._app import create_app
+from typing import TYPE_CHECKING, Any
+
 from openrouter_tap.simulator._catalogue import MODELS, SCENARIOS, SPECIALISTS
-from openrouter_tap.simulator._server import running
+
+if TYPE_CHECKING:
+    from openrouter_tap.simulator._app import create_app
+    from openrouter_tap.simulator._server import running
 
 __all__ = ["MODELS", "SCENARIOS", "SPECIALISTS", "create_app", "running"]
+
+
+def __getattr__(name: str) -> Any:
+    """What serves, which alone needs the extra: `openrouter_tap.testing` takes the answers without it."""
+    if name == "create_app":
+        from openrouter_tap.simulator._app import create_app
+
+        return create_app
+    if name == "running":
+        from openrouter_tap.simulator._server import running
+
+        return running
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,6 +26,8 @@ class Model:
     """Whether the account's own provider key pays: the cost is 0, the provider's charge the real one."""
     fails: str | None = None
     """A key of `SCENARIOS`."""
+    fixed_cost: Decimal | None = None
+    """US dollars for each reply, whatever its length."""
 
 
 SCENARIOS = {

@@ -37,7 +37,7 @@ def _events(answer: Answer) -> list[bytes]:
     deltas: list[dict[str, Any]] = [{"content": ""}]
     deltas += [{"content": "", "reasoning": f"{word} "} for word in answer.reasoning]
     deltas += [{"content": None, "tool_calls": [call]} for call in answer.tool_calls]
-    deltas += [{"content": f"{word} "} for word in answer.words]
+    deltas += [{"content": piece} for piece in answer.pieces]
     events = [data(_chunk(answer, delta)) for delta in deltas]
     finish = data(_chunk(answer, {"content": ""}, answer.finish_reason))
     return [*events, finish, data({**_chunk(answer, {"content": ""}), "usage": answer.usage}), DONE]

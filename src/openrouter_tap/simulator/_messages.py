@@ -45,7 +45,7 @@ def _blocks(answer: Answer) -> list[tuple[dict[str, Any], str, list[str]]]:
         blocks.append((use, "partial_json", [call["function"]["arguments"]]))
     if answer.words:
         text = {"type": "text", "text": " ".join(answer.words)}
-        blocks.append((text, "text", [f"{word} " for word in answer.words]))
+        blocks.append((text, "text", answer.pieces))
     return blocks
 
 

@@ -109,7 +109,7 @@ def _completion(answer: Answer) -> dict[str, Any]:
 
 
 def _completion_events(answer: Answer) -> list[bytes]:
-    events = [data(_completion_choice(answer, f"{word} ", None)) for word in answer.words]
+    events = [data(_completion_choice(answer, piece, None)) for piece in answer.pieces]
     finish, last = _completion_choice(answer, "", answer.finish_reason), _completion_choice(answer, "", None)
     return [*events, data(finish), data({**last, "usage": answer.usage}), DONE]
 

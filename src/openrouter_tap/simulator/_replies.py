@@ -11,7 +11,7 @@ from typing import Any
 
 from openrouter_tap.simulator._catalogue import Model
 
-__all__ = ["Answer", "answer", "prompt_of", "usage_of"]
+__all__ = ["Answer", "answer", "generation_id", "prompt_of", "usage_of"]
 
 _TEXT = "the ring holds what the wire said and the line tells what the call cost in tokens and in time"
 _WORDS = _TEXT.split()
@@ -33,6 +33,11 @@ class Answer:
     asked: dict[str, Any]
     created: int = field(default_factory=lambda: int(time.time()))
 
+    @property
+    def pieces(self) -> list[str]:
+        """The words as deltas, which joined are the text."""
+        return [f" {word}" if place else word for place, word in enumerate(self.words)]
+
 
 def prompt_of(request: dict[str, Any]) -> str:
     """What the model is asked, on any endpoint."""
@@ -51,7 +56,7 @@ def answer(request: dict[str, Any], model: Model, *, is_cached: bool, kind: str 
     prompt = max(1, len(prompt_of(request)) // 4)
     completion = len(words) + len(reasoning) + 12 * len(calls)
     return Answer(
-        id=_generation_id(seed, kind),
+        id=generation_id(seed, kind),
         model=model,
         words=words,
         reasoning=reasoning,
@@ -62,7 +67,8 @@ def answer(request: dict[str, Any], model: Model, *, is_cached: bool, kind: str 
     )
 
 
-def _generation_id(seed: bytes, kind: str) -> str:
+def generation_id(seed: bytes, kind: str) -> str:
+    """A new id, as those of the endpoint whose ids have *kind* in them."""
     kind = f"{kind}-" if kind else ""
     return f"gen-{kind}{int(time.time())}-{hashlib.sha256(seed + time.time_ns().to_bytes(8)).hexdigest()[:20]}"
 
@@ -78,6 +84,8 @@ def usage_of(model: Model, prompt: int, completion: int, reasoning: int = 0, cac
         cached = 0
     prompt_cost = (prompt - cached) * model.prompt_price + cached * (model.cached_price or Decimal(0))
     completion_cost = completion * model.completion_price
+    if model.fixed_cost is not None:
+        prompt_cost, completion_cost = Decimal(0), model.fixed_cost
     charge = float(prompt_cost + completion_cost)
     usage = {
         "prompt_tokens": prompt,

@@ -52,7 +52,7 @@ def _items(answer: Answer) -> list[tuple[dict[str, Any], list[tuple[str, str]]]]
     if answer.words:
         part = {"type": "output_text", "text": " ".join(answer.words), "annotations": [], "logprobs": []}
         item = {"id": "msg_tmp_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
-        items.append((item, [("output_text", f"{word} ") for word in answer.words]))
+        items.append((item, [("output_text", piece) for piece in answer.pieces]))
     return items
 
 

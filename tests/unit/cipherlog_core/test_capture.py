@@ -62,6 +62,18 @@ def test_logging_is_captured_without_a_start() -> None:
     assert (root.level, root.handlers) == before
 
 
+def test_the_root_logger_is_left_alone_where_that_is_wanted() -> None:
+    """Not bridged: no level, no handler, no record of `logging`."""
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    with capture(bridged=False) as records:
+        assert (root.level, root.handlers) == before
+        logging.getLogger("app").warning("loud")
+        prices.emit(Priced(1))
+
+    assert [record["event"] for record in records] == ["priced"]
+
+
 def test_behind_the_block_all_goes_to_the_files_again(logs: Logs) -> None:
     """Of a log that was open before and one that was started inside; and what was captured is in no file."""
     before = cipherlog_core.start("before")

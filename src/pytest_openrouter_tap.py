@@ -1,0 +1,61 @@
+"""The pytest plugin. It is loaded in each run of its users, so it imports nothing until a test asks for a fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from openrouter_tap.testing import Events, FakeOpenRouter
+
+_FAKE: pytest.StashKey[FakeOpenRouter] = pytest.StashKey()
+
+
+@pytest.fixture
+def openrouter(request: pytest.FixtureRequest) -> Iterator[FakeOpenRouter]:
+    """A fake OpenRouter: ``httpx.Client(transport=TappedTransport(httpx.MockTransport(openrouter)))``.
+
+    A request for which it has no reply, and a reply for which there was no request, fail the test.
+    """
+    from openrouter_tap.testing import FakeOpenRouter
+
+    fake = FakeOpenRouter()
+    request.node.stash[_FAKE] = fake
+    yield fake
+    fake.check()
+
+
+@pytest.fixture
+def openrouter_events() -> Iterator[Events]:
+    """The events of all calls that the test makes through a tap; none of them goes to a file."""
+    from openrouter_tap.testing import recorded
+
+    with recorded() as events:
+        yield events
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Have the test itself fail, rather than its teardown; one that fails anyway is told what was not expected."""
+    try:
+        result = yield
+    except BaseException as error:
+        if message := _checked(item):
+            error.add_note(message)
+        raise
+    if message := _checked(item):
+        pytest.fail(message, pytrace=False)
+    return result
+
+
+def _checked(item: pytest.Item) -> str | None:
+    """What is wrong with the requests of a test."""
+    fake = item.stash.get(_FAKE, None)
+    try:
+        if fake is not None:
+            fake.check()
+    except AssertionError as error:
+        return str(error)
+    return None
