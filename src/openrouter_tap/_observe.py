@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 from weakref import ref
 
 from openrouter_tap import _bridge, _http
 from openrouter_tap._attempts import last
-from openrouter_tap._bridge import current, notice
+from openrouter_tap._bridge import current, notice, shown
 from openrouter_tap._compat import host_and_path, read_content, reply_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
@@ -128,10 +128,13 @@ def emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:
     def emit(event: CallEvent, *ids: str | None) -> None:
         _bridge.record(event, *ids)
         try:
-            on_event(event)
+            result = on_event(event)
+            if isinstance(result, Coroutine):
+                result.close()  # else Python warns of it wherever it is collected
+                notice("on_event", f"{shown(on_event)} as TapOptions.on_event gives a coroutine, which nobody awaits.")
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt):  # the user's, for the program
                 raise
-            notice("on_event", f"TapOptions.on_event raised {fault!r}: the call is not affected.")
+            notice("on_event", f"TapOptions.on_event raised {shown(fault)}: the call is not affected.")
 
     return emit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from openrouter_tap._bridge import notice
+from openrouter_tap._bridge import notice, shown
 from openrouter_tap._event import CallEvent
 
 __all__ = ["Hosts", "TapOptions", "notice_proxies"]
@@ -24,7 +25,17 @@ class TapOptions(Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     """Hosts to tap beside OpenRouter's: ``host`` or ``host:port``, ``*`` for all. Added to ``OPENROUTER_TAP_HOSTS``."""
     on_event: Callable[[CallEvent], object] | None = None
-    """Called with each event after it was written. What it raises is noticed once and reaches no call."""
+    """Called with each event after it was written, where the call ends: keep it short.
+
+    What it raises is noticed once and reaches no call. Raises `TypeError` where it is no plain function.
+    """
+
+    def __post_init__(self) -> None:
+        if self.on_event is not None and (not callable(self.on_event) or inspect.iscoroutinefunction(self.on_event)):
+            raise TypeError(
+                f"TapOptions: on_event={shown(self.on_event)} is no plain function, and nobody could await it: "
+                "give one that takes a CallEvent, as queue.put_nowait or events.append"
+            )
 
 
 class Hosts:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +33,19 @@ def run(pytester: pytest.Pytester, tests: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider", timeout=120)
 
 
+PROGRAM = """
+def summarise(text, client):
+    while (reply := client.post("https://openrouter.ai/api/v1/chat/completions", json={"messages": [text]})).is_error:
+        pass
+    return reply.json()["choices"][0]["message"]["content"]
+"""
+
+
 def test_what_passes(pytester: pytest.Pytester) -> None:
-    """Both fixtures, both libraries in one test, and no file."""
+    """Both fixtures, both libraries in one test, and no file; and the example of the documentation."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
+    (example,) = re.findall(r"```python\n(import httpx\n.*?def test_summary.*?)```", page, re.DOTALL)
+    pytester.makepyfile(my_program=PROGRAM, test_of_the_docs=f"import my_program\n{example}")
     result = run(
         pytester,
         """
@@ -64,7 +77,7 @@ def test_expected_to_fail(openrouter):
 """,
     )
 
-    result.assert_outcomes(passed=3, skipped=1, xfailed=1)
+    result.assert_outcomes(passed=4, skipped=1, xfailed=1)
 
 
 def test_what_fails(pytester: pytest.Pytester) -> None:
