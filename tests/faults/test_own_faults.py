@@ -36,7 +36,7 @@ MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped"}
+INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 
@@ -46,7 +46,8 @@ UNREACHED = {
     *("_transport.TappedTransport.around", "_options.notice_proxies"),
     "_observation._new_epoch",  # in a forked child
     "_watched.WatchedStream.elapsed",  # for the hooks
-    "_observation.lost",  # when something else has raised
+    *("_observation.lost", "_observation.Observation._unread"),  # when something else has raised
+    "_parse.loose.last_usage",  # where a cut reply has nothing else that can be read
 }
 TYPES = ("typing", "types", "collections.abc")  # of what are names for types
 FAULTS = (RuntimeError, MemoryError, RecursionError)
