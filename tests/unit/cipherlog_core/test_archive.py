@@ -4,17 +4,19 @@ import asyncio
 import gzip
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Logs
 
 import cipherlog_core
-from cipherlog_core import Settings, _archive, _filesystem
+from cipherlog_core import Settings, _archive
 from cipherlog_core._archive import Archiver, Log, compress
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import Segment, closed_segments, segments
@@ -62,38 +64,56 @@ def test_a_closed_segment_is_replaced_by_a_compressed_one(tmp_path: Path) -> Non
     assert list((tmp_path / ".spool").iterdir()) == []
 
 
-def killed_at_call(number: int, after: bool, plain: Segment) -> int:
-    """The exit code of a process that compresses a segment and dies by its system call *number*."""
+KILLED = """
+import os, signal, sys
+from cipherlog_core import _archive, _filesystem
+from cipherlog_core._folders import Folders
+from cipherlog_core._rotation import Segment
+
+after, path = sys.argv[1] == "after", sys.argv[2]
+
+def counted(function):
+    def call(*arguments, **options):
+        global left
+        left -= 1
+        if not left:
+            try:
+                if after:
+                    function(*arguments, **options)
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return call
+
+for left in map(int, sys.stdin):
     pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = number
-
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if not left:
-                try:
-                    if after:
-                        function(*arguments, **options)
-                finally:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return call
-
-    calls = {name: staticmethod(counted(getattr(os, name))) for name in CALLS}
-    _archive.os = _filesystem.os = type("os", (), {**vars(os), **calls})
-    compress(Folders.of(os.path.dirname(plain.path)), plain)
-    os._exit(0)
+    if not pid:
+        calls = ("open", "read", "write", "fsync", "utime", "rename", "unlink", "close")
+        changed = {name: staticmethod(counted(getattr(os, name))) for name in calls}
+        _archive.os = _filesystem.os = type("os", (), {**vars(os), **changed})
+        _archive.compress(Folders.of(os.path.dirname(path)), Segment(1, path, is_compressed=False))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
 
 
-CALLS = ("open", "read", "write", "fsync", "utime", "rename", "unlink", "close")
+@contextmanager
+def killing(how: str, plain: Segment) -> Iterator[Callable[[int], int]]:
+    """Gives the exit code of a process that compresses a segment and dies *how* its system call of a number is done."""
+    command = [sys.executable, "-c", KILLED, how, plain.path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def killed_at_call(number: int) -> int:
+            print(number, file=process.stdin, flush=True)
+            return int(process.stdout.readline())
+
+        yield killed_at_call
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_death_at_any_step_loses_nothing(after: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_a_death_at_any_step_loses_nothing(how: str, tmp_path: Path) -> None:
     """Whatever is on disk then, a reader finds the content once, and the next round clears up."""
 
     def content() -> bytes:
@@ -102,16 +122,18 @@ def test_a_death_at_any_step_loses_nothing(after: bool, tmp_path: Path) -> None:
         return gzip.decompress(data) if path.endswith(".gz") else data
 
     number, code = 0, -signal.SIGKILL
-    while code == -signal.SIGKILL:
-        for path in tmp_path.glob("app-*"):
-            path.unlink()
-        number += 1
-        code = killed_at_call(number, after, segment(tmp_path, 1))
-        assert content() == CONTENT
-        archived(tmp_path, Settings())
-        assert content() == CONTENT
-        assert names(tmp_path) == ["000001.jsonl.gz"]
-        assert list((tmp_path / ".spool").glob("*.tmp")) == []
+    with killing(how, segment(tmp_path, 1)) as killed_at_call:
+        while code == -signal.SIGKILL:
+            for path in tmp_path.glob("app-*"):
+                path.unlink()
+            segment(tmp_path, 1)
+            number += 1
+            code = killed_at_call(number)
+            assert content() == CONTENT
+            archived(tmp_path, Settings())
+            assert content() == CONTENT
+            assert names(tmp_path) == ["000001.jsonl.gz"]
+            assert list((tmp_path / ".spool").glob("*.tmp")) == []
 
     assert code == 0
     assert number > 15

@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import logging.config
 import logging.handlers
-import multiprocessing
 import os
 import queue
 import subprocess
@@ -256,20 +255,30 @@ def test_text_logs_take_records_too(logs: Logs, monkeypatch: pytest.MonkeyPatch)
     assert third.startswith(f"      at {__file__}:")
 
 
-def child(folder: str) -> None:
-    os.environ["LOG_DIR"] = folder
+FORKED = """
+import logging, multiprocessing, cipherlog_core
+
+def child():
     logging.getLogger("worker").warning("in a child")
+
+cipherlog_core.start("app")
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join(30)
+print(process.pid)
+"""
 
 
 def test_in_a_forked_worker(logs: Logs) -> None:
     """The bridge works on in children."""
-    process = multiprocessing.get_context("fork").Process(target=child, args=(str(logs.folder),))
-    process.start()
-    process.join(30)
+    environment = {**os.environ, "LOG_DIR": str(logs.folder)}
+    forked = subprocess.run(
+        [sys.executable, "-c", FORKED], env=environment, stdout=subprocess.PIPE, check=True, timeout=60
+    )
     cipherlog_core.start("again")  # brings in what the child left, if it did
 
     (record,) = records(logs)
-    assert (record["pid"], record["fields"]["message"]) == (process.pid, "in a child")
+    assert (record["pid"], record["fields"]["message"]) == (int(forked.stdout), "in a child")
 
 
 def test_a_handler_without_a_server_waits_for_the_first_start(tmp_path: Path) -> None:

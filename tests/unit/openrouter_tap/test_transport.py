@@ -4,7 +4,10 @@ import asyncio
 import gc
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -155,27 +158,37 @@ def test_a_reply_under_another_name(
     assert (event.outcome, event.cost.total, event.generation_id, event.streamed) == ("completed", 0.0123, ID, streamed)
 
 
-def test_a_fork_in_mid_stream(client: Callable[..., Any], library: ModuleType, logs: Logs) -> None:
+FORK = """
+import importlib, os, sys, cipherlog_core
+from openrouter_tap import TappedTransport
+from replies import URL, stream
+library = importlib.import_module(sys.argv[1])
+
+class Body(library.SyncByteStream):
+    def __iter__(self):
+        yield from stream()
+
+reply = library.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+tapped = library.Client(transport=TappedTransport(library.MockTransport(lambda _: reply)))
+with tapped, tapped.stream("POST", URL, json={}) as reply:
+    chunks = reply.iter_raw()
+    next(chunks)
+    pid = os.fork()
+    if not pid:
+        try:
+            reply.close()
+            cipherlog_core.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert b"".join(chunks)
+"""
+
+
+def test_a_fork_in_mid_stream(library: ModuleType, logs: Logs) -> None:
     """The call is the parent's: a child that unwinds leaves no event of it."""
-
-    class Body(library.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            yield from stream()
-
-    headers = {"content-type": "text/event-stream"}
-    tapped = client(lambda _: library.Response(200, headers=headers, stream=Body()))
-    with tapped.stream("POST", URL, json=BODY) as reply:
-        chunks = reply.iter_raw()
-        next(chunks)
-        pid = os.fork()
-        if not pid:
-            try:
-                reply.close()
-                cipherlog_core.flush()
-            finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
-        assert b"".join(chunks)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", FORK, library.__name__], env=environment, check=True, timeout=60)
 
     assert [record["fields"]["outcome"] for record in logs.read()] == ["completed"]
 
