@@ -33,6 +33,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.emit
 	$(BIN)/python -m benchmarks.disk
 	$(BIN)/python -m benchmarks.quiet
+	$(BIN)/python -m benchmarks.redact
 	$(BIN)/python -m benchmarks.tap
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.tools

@@ -99,10 +99,10 @@ def bridged(folder: Path) -> Iterator[Emit]:
 
 @contextmanager
 def channel(folder: Path) -> Iterator[Emit]:
-    """`cipherlog_core.Channel.emit`, with the ids that the tap gives it."""
+    """`cipherlog_core.Channel.emit` as the tap calls it, with the ids that it gives."""
 
     def emit(event: CallEvent) -> None:
-        _costs.emit(event, tool=None, session_id=None, request_id=event.generation_id)
+        _costs.emit_with_ids(event, None, None, event.generation_id)
 
     with ours(folder):
         yield emit

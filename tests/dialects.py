@@ -165,7 +165,7 @@ def observed(
     """The event of a reply that comes in *chunks*, and what the caller got, who closes after *taken* of them."""
     events: list[CallEvent] = []
     request = httpx.Request("POST", url, content=b"{}")
-    call = kind(request, (current(), (None, None), 0, False), lambda event, *_: events.append(event))
+    call = kind(request, (current(), (None, None), 0, False, None), lambda event, *_: events.append(event))
     call.status = 200
     call.headers = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
     call.body = Body(chunks)

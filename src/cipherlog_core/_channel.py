@@ -17,6 +17,7 @@ from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, encode_text, fit, pri
 from cipherlog_core._folders import JSON_SUFFIX
 from cipherlog_core._fork import HERE
 from cipherlog_core._pipeline import PIPELINE
+from cipherlog_core._redact import clean, read_environment
 from cipherlog_core._settings import notice, shown
 
 __all__ = ["Channel", "channel"]
@@ -74,12 +75,12 @@ class Channel(Generic[T]):
 
         The three ids default to what `bind` has bound here and now; None is written as null. Never raises.
         """
-        if tool is _CURRENT or session_id is _CURRENT or request_id is _CURRENT:
-            tool, session_id, request_id = _with_context(tool, session_id, request_id)
-        return self.emit_with_ids(struct, tool, session_id, request_id)
+        given = zip((tool, session_id, request_id), CONTEXT.get().ids, strict=True)
+        ids = (bound if one is _CURRENT else text_or_none(one) for one, bound in given)
+        return self.emit_with_ids(_cleaned(struct), *ids)
 
-    def emit_with_ids(self, struct: T, tool: str | None, session_id: str | None, request_id: str | None) -> bool:
-        """`emit`, for one who has looked for the ids."""
+    def emit_with_ids(self, struct: Any, tool: str | None, session_id: str | None, request_id: str | None) -> bool:
+        """`emit`, for one who has looked for the ids, and for secrets in all that is free text."""
         try:
             if not HERE[0]:  # a fork that ran no hooks
                 PIPELINE.renew()
@@ -132,18 +133,25 @@ class Channel(Generic[T]):
         except Exception:  # noqa: BLE001  a structure without an end, a number of 100 digits
             fields = msgspec.structs.asdict(fields)
         body, is_cut = fit(fields, room - len(head) - len(b',"fields":}\n'))
+        body = clean(body)
         self._spool.cut += is_cut
         return b'%b,"fields":%b}\n' % (head, body)
 
     def _new_form(self) -> _Form:
+        read_environment()
         prefix = self._origin.prefix(self._level, self._event)
         self._form = _Form(_record.identity, f'{{"schema":1,{prefix}'.encode(), [])
         return self._form
 
 
-def _with_context(*given: Any) -> Any:
-    """The ids as given, or as bound where they are not."""
-    return (old if new is _CURRENT else text_or_none(new) for new, old in zip(given, CONTEXT.get().ids, strict=True))
+def _cleaned(struct: msgspec.Struct) -> Any:
+    """*struct*, or what it says without its secrets."""
+    try:
+        data = msgspec.json.encode(struct)
+    except Exception:  # noqa: BLE001  it is made valid, and cleaned, before it is written
+        return struct
+    kept = clean(data)
+    return struct if kept is data else msgspec.json.decode(kept)
 
 
 def channel(

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from cipherlog_core._exc import describe
+from cipherlog_core._redact import TEXT_MOST, clean_text
 
 try:
     from orjson import dumps
@@ -34,6 +35,7 @@ TEXT_LIMIT = 1 << 16
 """Bytes that a text may have; a line below that has none that is longer."""
 
 _HEAD_TEXT = 1024
+_MARGIN = TEXT_MOST - TEXT_LIMIT  # bytes of a text behind its cut that are looked through as well
 _DEPTH = 254  # as orjson
 _NODES = 20_000  # values looked at one by one; a structure that contains itself twice would have no end
 _SMALL = 1024  # bytes of a value that others have to make room for
@@ -64,7 +66,7 @@ def _json(plain: object) -> bytes:
 
 def text_or_none(value: object) -> str | None:
     """*value* as text of at most 1,024 characters."""
-    return None if value is None else (value if isinstance(value, str) else printed(value))[:_HEAD_TEXT]
+    return None if value is None else clean_text(value if isinstance(value, str) else printed(value))[:_HEAD_TEXT]
 
 
 def encode_text(value: object) -> bytes:
@@ -219,8 +221,16 @@ class _Plain:
         if len(data) <= self._cut:
             return data.decode()
         self.has_cut = True
-        kept = data[: self._cut].decode("utf-8", "ignore")
+        kept = self._without_half_a_secret(data)[: self._cut].decode("utf-8", "ignore")
         return f"{kept}…[{len(data) - len(kept.encode())} bytes cut]"
+
+    def _without_half_a_secret(self, data: bytes) -> bytes:
+        """The text *data*, beyond its cut, without a secret that would be cut in two, and then not known for one."""
+        known = data[: self._cut + _MARGIN]
+        around = known[max(0, self._cut - _MARGIN) :].decode("utf-8", "ignore")
+        if clean_text(around) == around:
+            return data
+        return clean_text(known.decode("utf-8", "ignore")).encode()
 
 
 def printed(value: object) -> str:

@@ -11,6 +11,7 @@ from cipherlog_core import _record
 from cipherlog_core._context import NOTHING, Context
 from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, dumps, encode, fit
 from cipherlog_core._folders import TEXT_SUFFIX
+from cipherlog_core._redact import clean
 from cipherlog_core._text import text_line
 
 __all__ = ["Line", "describe_drops", "fitted_line", "json_line", "text_line_of", "with_bound"]
@@ -30,16 +31,18 @@ class Line(NamedTuple):
 def json_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
     """The record that begins with *head* and has *fields* and what is bound; no text in it is longer than 64 KiB."""
     try:
-        line = b"%b%b}\n" % (head, with_bound(context, fields, dumps(fields)))
-    except Exception:  # noqa: BLE001  of the caller's values: see `encode`
-        return fitted_line(head, context, fields)
-    return Line(line) if len(line) <= TEXT_LIMIT else fitted_line(head, context, fields)
+        data = with_bound(context, fields, dumps(fields))
+        if len(data) <= TEXT_LIMIT:
+            return Line(b"%b%b}\n" % (head, clean(data, fields, context.fields)))
+    except Exception:  # noqa: BLE001, S110  of the caller's values: see `encode`
+        pass
+    return fitted_line(head, context, fields)
 
 
 def fitted_line(head: bytes, context: Context, fields: Mapping[str, object]) -> Line:
     """The same where values are odd or long."""
     data, is_cut = fit({**fields, **context.fields, **fields}, LINE_LIMIT - len(head) - 2)  # fields first, and they win
-    return Line(b"%b%b}\n" % (head, data), is_cut)
+    return Line(b"%b%b}\n" % (head, clean(data)), is_cut)
 
 
 def with_bound(context: Context, fields: Mapping[str, object], data: bytes) -> bytes:

@@ -19,6 +19,7 @@ from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._fork import HERE
 from cipherlog_core._lines import Line, fitted_line, json_line, text_line_of, with_bound
 from cipherlog_core._pipeline import PIPELINE
+from cipherlog_core._redact import clean, read_environment
 from cipherlog_core._sample import is_kept
 from cipherlog_core._settings import LEVELS, Settings, level_name, notice, shown
 from cipherlog_core._spool import Spool
@@ -48,6 +49,7 @@ class Logger:
 
     def use(self, spool: Spool, settings: Settings) -> None:
         """Log to *spool* from now on, as *settings* say."""
+        read_environment()
         self._spool = spool
         self._append: Callable[[bytes], bool] = spool.append
         self.choose_form()
@@ -109,10 +111,9 @@ class Logger:
                 return self._put(fitted_line(head, context, more))
             if context.fields:
                 data = with_bound(context, more, data)
-            line = b"%b%b}\n" % (head, data)
-            if len(line) > TEXT_LIMIT:
+            if len(data) > TEXT_LIMIT:
                 return self._put(fitted_line(head, context, more))
-            return self._append(line)
+            return self._append(b"%b%b}\n" % (head, clean(data, more, context.fields)))
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
             return self._once_more(error, (name, level, tool, session_id, request_id), fields, more)
 

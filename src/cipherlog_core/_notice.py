@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from cipherlog_core._redact import clean_text
+
 __all__ = ["Notices", "shown"]
 
 _LONGEST = 8192  # characters of a message
@@ -24,7 +26,7 @@ class Notices:
         """Log *message* unless this *kind* was told before. Call it while no lock of ours is held."""
         if self._first(kind):
             try:
-                self.logger.warning("%s", _middle_cut(message))
+                self.logger.warning("%s", _middle_cut(clean_text(message)))
             except Exception:  # noqa: BLE001  a host's own handler or filter may raise anything
                 self._to_stderr(message)
 
@@ -41,7 +43,7 @@ class Notices:
 
     def _to_stderr(self, message: str) -> None:
         try:
-            sys.stderr.write(f"{self.logger.name}: {message}\n")
+            sys.stderr.write(f"{self.logger.name}: {clean_text(message)}\n")
         except Exception:  # noqa: BLE001  stderr may be closed, None or a broken pipe
             return
 

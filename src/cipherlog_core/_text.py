@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from cipherlog_core._encode import LINE_LIMIT, encode, fit
+from cipherlog_core._redact import clean, clean_text
 
 __all__ = ["text_line"]
 
@@ -32,11 +33,11 @@ def text_line(ts: str, level: str, logger: str, event: str, fields: Mapping[str,
     its own, which begin with spaces.
     """
     data, is_cut = fit(fields, _ROOM)
-    plain: dict[str, Any] = msgspec.json.decode(data)
+    plain: dict[str, Any] = msgspec.json.decode(clean(data))
     exc = plain.pop("exc") if isinstance(plain.get("exc"), dict) else None
     message = plain.pop("message", event)
     facts = [f"{_shown(name)}={_shown(value)}" for name, value in plain.items() if value is not None]
-    line = " ".join([ts, f"{level:<8}", _visible(logger), _visible(str(message)), *facts])
+    line = " ".join([ts, f"{level:<8}", _visible(clean_text(logger)), _visible(clean_text(str(message))), *facts])
     return "\n".join([line, *(_traceback(exc) if exc else []), ""]).encode(), is_cut
 
 

@@ -6,10 +6,25 @@ from cipherlog_core import channel
 from cipherlog_core._context import CONTEXT, Context, Scope, pin
 from cipherlog_core._encode import printed
 from cipherlog_core._notice import Notices, shown
+from cipherlog_core._redact import add_header, clean_text, clean_texts
 from cipherlog_core._servers import STARTED
 from openrouter_tap._event import CallEvent
 
-__all__ = ["Context", "Scope", "current", "lost", "notice", "pin", "printed", "record", "servers", "shown"]
+__all__ = [
+    "Context",
+    "Scope",
+    "add_header",
+    "clean_text",
+    "clean_texts",
+    "current",
+    "lost",
+    "notice",
+    "pin",
+    "printed",
+    "record",
+    "servers",
+    "shown",
+]
 
 notice = Notices("openrouter_tap")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __all__ = [
     "CLIENTS",
     "LIBRARIES",
+    "RETRY_COUNT",
     "StreamBase",
     "TransportBase",
     "aiterate",
@@ -23,6 +24,7 @@ __all__ = [
     "read_content",
     "reply_headers",
     "request_body",
+    "request_headers",
 ]
 
 
@@ -47,6 +49,8 @@ CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (libra
 
 _NEVER: Any = object()  # no chunk is equal to it
 _TELLING = frozenset({b"content-type", b"request-id", b"x-request-id"})
+RETRY_COUNT = b"x-stainless-retry-count"
+_ASKING = frozenset({b"authorization", b"proxy-authorization", b"x-api-key", RETRY_COUNT})
 
 if TYPE_CHECKING:
     import httpx
@@ -113,6 +117,14 @@ def one_header(headers: Any, wanted: bytes) -> bytes | None:
     except (AttributeError, TypeError, ValueError):
         return next((value for name, value in headers.raw if name.lower() == wanted), None)
     return None
+
+
+def request_headers(headers: Any) -> list[tuple[bytes, bytes]]:
+    """Of a request's `Headers` those that prove its right, and the count of its retries."""
+    try:
+        return [(name, value) for _, name, value in headers._list if name in _ASKING]  # noqa: SLF001
+    except (AttributeError, TypeError, ValueError):
+        return [(name.lower(), value) for name, value in headers.raw if name.lower() in _ASKING]
 
 
 def host_and_path(url: Any) -> tuple[str, str]:

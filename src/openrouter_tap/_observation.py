@@ -17,7 +17,7 @@ from weakref import ref
 from openrouter_tap import _http
 from openrouter_tap._attempts import attempt_of
 from openrouter_tap._attempts import last as _last
-from openrouter_tap._bridge import Context, lost, notice
+from openrouter_tap._bridge import Context, clean_text, clean_texts, lost, notice
 from openrouter_tap._compat import host_and_path, one_header, request_body
 from openrouter_tap._event import CallError, CallEvent, Endpoint, Outcome
 from openrouter_tap._parse.failure import read_failure
@@ -61,7 +61,6 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "videos": "videos",
 }
 _BY_PATH = {f"/api/v1/{tail}": endpoint for tail, endpoint in _ENDPOINTS.items()}
-_RETRY_COUNT = b"x-stainless-retry-count"
 _DIGITS = 9
 TEXT = 256
 """Characters of a header that are recorded."""
@@ -75,8 +74,9 @@ _WELL = ("completed", "closed_early")
 last_attempt = _last.get
 
 
-Begun = tuple[Context, tuple[str | None, str | None], int, bool]
-"""What is taken down when a request is handed to the transport, and whether its `http` events are logged.
+Begun = tuple[Context, tuple[str | None, str | None], int, bool, bytes | None]
+"""What is taken down when a request is handed to the transport: context, trace, time, whether its `http` events are
+logged, and its count of retries.
 
 A plain tuple: one with names costs each call 0.3 µs.
 """
@@ -103,7 +103,7 @@ class Observation:
     def __init__(self, request: Any, begun: Begun, emit: Emit) -> None:
         self.done = False
         self.request = request
-        self.context, self.trace, self.started, self.debug = begun
+        self.context, self.trace, self.started, self.debug, self.retries = begun
         self.emit = emit
         self.epoch = epoch
         """That of the process in which the call began."""
@@ -193,20 +193,32 @@ class Observation:
         is_plain = choices and len(choices) == 1 and choices[0].error is ABSENT and reply.error is ABSENT
         if not is_plain or not sound or self.status != _OK or outcome != "completed":
             outcome, failure = self._judged(outcome, error, reply, sound)
+            if failure is not None:
+                failure = CallError(*clean_texts((failure.type, failure.code)))
         attempt, call_id = 1, None
         if generation_id is None and self.request_id is None:
             self.request_id = self._header(b"cf-ray")
-        retries = one_header(request.headers, _RETRY_COUNT)
-        if retries is not None or outcome != "completed" or last_attempt() is not None:
-            attempt, call_id = attempt_of(request, _count(retries), is_well=outcome in _WELL)
+        if self.retries is not None or outcome != "completed" or last_attempt() is not None:
+            attempt, call_id = attempt_of(request, _count(self.retries), is_well=outcome in _WELL)
+        if generation_id is not None and generation_id[:4] != "gen-":
+            generation_id = clean_text(generation_id)
+        model, request_model, upstream, finish_reason, service_tier = clean_texts(
+            (
+                reply.model,
+                asked.model,
+                provider,
+                choices[0].finish_reason if choices else reply.finish_reason,
+                reply.service_tier,
+            )
+        )
         pinned = self.context.pinned
         trace_id, span_id = self.trace
         return CallEvent(  # by position, in the order of its fields: names would cost each call 0.9 µs
             "openrouter",
             pinned.get("tier_id"),
-            reply.model,
-            asked.model,
-            provider,
+            model,
+            request_model,
+            upstream,
             generation_id,
             call_id,
             attempt,
@@ -221,8 +233,8 @@ class Observation:
             None if self.first_content is None else (self.first_content - started) // 1000 / 1000,
             NO_TOKENS if usage is None else tokens_of(usage),
             NO_COST if usage is None else cost_of(usage),
-            choices[0].finish_reason if choices else reply.finish_reason,
-            reply.service_tier,
+            finish_reason,
+            service_tier,
             self.size if self.wire_size_known else None,
             trace_id,
             span_id,
@@ -245,7 +257,7 @@ class Observation:
 
     def _header(self, name: bytes) -> str | None:
         value = None if self.headers is None else one_header(self.headers, name)
-        return value.decode("latin-1")[:TEXT] if value else None
+        return clean_text(value.decode("latin-1"))[:TEXT] if value else None
 
     def _judged(
         self, outcome: Outcome, error: str | None, reply: Reply, sound: bool

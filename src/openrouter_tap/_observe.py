@@ -11,8 +11,8 @@ from weakref import ref
 
 from openrouter_tap import _bridge, _http
 from openrouter_tap._attempts import last
-from openrouter_tap._bridge import current, notice, shown
-from openrouter_tap._compat import host_and_path, read_content, reply_headers
+from openrouter_tap._bridge import add_header, clean_text, current, notice, shown
+from openrouter_tap._compat import RETRY_COUNT, host_and_path, read_content, reply_headers, request_headers
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
@@ -36,10 +36,16 @@ def begin(request: Any) -> Begun | None:
     debug = bool(_http.servers) and _http.servers[0].threshold <= DEBUG
     if request.method != "POST" and not debug and not is_poll(request.method, host_and_path(request.url)[1]):
         return None
+    retries = None
+    for name, value in request_headers(request.headers):
+        if name == RETRY_COUNT:
+            retries = value
+        else:
+            add_header(value)
     context = current()
     if debug:
         _http.log("start", request, context)
-    return context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug
+    return context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug, retries
 
 
 def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams: OpenStreams) -> None:
@@ -56,7 +62,7 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
     try:
         call.headers, call.headers_at, call.status = headers, headers_at, response.status_code
         if request_id is not None:
-            call.request_id = request_id.decode("latin-1")[:TEXT]
+            call.request_id = clean_text(request_id.decode("latin-1"))[:TEXT]
         if call.debug:
             call.log("headers", headers_at)
         call.body = body

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openrouter_tap._bridge import Context, Scope, current, notice, pin, printed
+from openrouter_tap._bridge import Context, Scope, clean_text, current, notice, pin, printed
 
 __all__ = ["as_text", "merged_tags", "tag"]
 
@@ -41,4 +41,4 @@ def merged_tags(pinned: Mapping[str, Any], more: Mapping[str, object]) -> dict[s
 
 def as_text(value: object) -> str:
     """*value* as a text of the length that is recorded."""
-    return printed(value)[:_LONGEST]
+    return clean_text(printed(value))[:_LONGEST]

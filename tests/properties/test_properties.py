@@ -41,7 +41,7 @@ def observed(kind: type[Any], chunks: list[bytes]) -> tuple[CallEvent, list[byte
     """The event of a reply that comes in *chunks*, and what the caller got."""
     events: list[CallEvent] = []
     request = httpx.Request("POST", URL, content=b"{}")
-    call = kind(request, (current(), (None, None), 0, False), lambda event, *_: events.append(event))
+    call = kind(request, (current(), (None, None), 0, False, None), lambda event, *_: events.append(event))
     call.status, call.headers = 200, httpx.Headers()
 
     class Body(httpx.SyncByteStream):

@@ -1,0 +1,247 @@
+"""The net that free text passes before it reaches a log: live keys, keys by their shape, and fields by their name.
+
+It is bent for speed (benchmarks/redact.py). A line without a secret is read once, to find 20 characters of a key in a
+row, which `bytes.translate` makes one needle; the little that has no such run needs one of a few characters, each of
+which one `in` finds. Whatever may be a secret goes through the patterns of `_secrets`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from cipherlog_core import _secrets
+from cipherlog_core._secrets import LEAST, MARK
+
+__all__ = ["MARK", "TEXT_MOST", "add_header", "add_value", "clean", "clean_text", "clean_texts", "read_environment"]
+
+TEXT_MOST = (1 << 16) + (1 << 13)
+"""Characters of a text that are looked through; what is longer is cut."""
+
+_LIVE_NAME = re.compile("(?:key|token|secret|passw|password)s?(?![a-z])", re.IGNORECASE)
+_LEAST_LIVE = 16  # characters of a value that is held to be a key
+_LONGEST_LIVE = 8192
+_MOST_SENT = 64  # keys of requests that are remembered; of more, the first are forgotten
+_MEMO, _MEMO_TEXT = 4096, 256
+
+_RUN = b"a" * 20
+_CLASSES = bytes(97 if bytes([c]).isalnum() or c in b"_-" else 63 if c in b"@=%'\\" else 32 for c in range(256))
+_STARTS = re.compile(_secrets.STARTS.encode()).search
+_QUERY = re.compile(_secrets.QUERY.encode()).search
+_QUOTED = re.compile(_secrets.QUOTED.encode()).search
+_ENCODED = re.compile(b"%(?:3[Dd]|40)").search
+_SCHEME = re.compile(b"(?i:bearer|basic)").search
+_MEMBERS = re.compile(rb'"([^"\\]*)":').findall
+_BREAKS = b" %\\+"  # between a scheme and its value
+_ODD = b"?"[0]  # what `_CLASSES` makes of characters that stand beside secrets
+_AT, _EQUALS, _QUESTION, _AND, _HASH, _PERCENT, _APOSTROPHE, _BACKSLASH, _BRACE, _BRACKET, _B = b"@=?&#%'\\{(B"
+
+Names = tuple[str, ...]
+_WITHHELD = b'{"withheld":"%b"}' % MARK.encode()
+
+_NOTHING: Mapping[str, object] = {}
+
+_sent: dict[str, None] = {}
+_environment: dict[str, None] = {}
+_seen_headers: set[bytes] = set()
+_clean_names: dict[Names, Names] = {}  # of objects, with those of their members that were objects too
+_clean_texts: dict[Any, None] = {}
+_live: tuple[str, ...] = ()  # all forms of all live values, the longest first
+_live_runs: tuple[tuple[int, bytes], ...] = ()  # a run of each that has one, with its length, the shortest first
+_needles: tuple[bytes, ...] = ()  # the others
+_is_read = False
+
+
+def read_environment() -> None:
+    """Take the values of variables whose name says key, token, secret or password for live ones."""
+    global _is_read
+    _is_read = True
+    with suppress(Exception):
+        found = {
+            value: None
+            for name, value in list(os.environ.items())
+            if _LEAST_LIVE <= len(value) <= _LONGEST_LIVE
+            and _LIVE_NAME.search(name)
+            and value.encode("utf-8", "replace").decode() == value
+            and not (os.path.isabs(value) and os.path.exists(value))
+        }
+        if not found.keys() <= _environment.keys():
+            _environment.update(found)
+            _renew()
+
+
+def add_value(value: str) -> None:
+    """Take *value* for a live key: of 16 characters or more, or of 8 if a digit is among them."""
+    least = LEAST if any(map(str.isdigit, value)) else _LEAST_LIVE
+    if least <= len(value) <= _LONGEST_LIVE and value not in _sent:
+        _sent[value] = None
+        while len(_sent) > _MOST_SENT:
+            _sent.pop(next(iter(_sent)), None)
+        _renew()
+
+
+def add_header(value: bytes) -> None:
+    """Take what a request's header proves its right with for a live key; cheap for one that has been seen."""
+    if value in _seen_headers:
+        return
+    with suppress(Exception):
+        if len(_seen_headers) >= _MEMO:
+            _seen_headers.clear()
+        text = value.decode("latin-1").strip()
+        scheme, _, rest = text.partition(" ")
+        add_value(rest.strip() or text)
+        if scheme.lower() == "basic":
+            with suppress(ValueError):
+                add_value(base64.b64decode(rest).decode().partition(":")[2])
+        _seen_headers.add(value)
+
+
+def _renew() -> None:
+    global _live, _live_runs, _needles
+    forms = {form for value in [*_environment, *_sent] for form in _secrets.forms_of(value)}
+    needles, runs = set(), set()
+    for form in forms:
+        longest = max(re.findall(rb"[A-Za-z0-9_-]+", form.encode()), key=len, default=b"")
+        if len(longest) >= len(_RUN):
+            runs.add((len(longest), longest))
+        else:
+            needles |= {form.encode(), json.dumps(form, ensure_ascii=False)[1:-1].encode()}
+    _live = tuple(sorted(forms, key=len, reverse=True))
+    _live_runs, _needles = tuple(sorted(runs)), tuple(needles)
+    _clean_texts.clear()
+
+
+def clean(data: bytes, fields: Mapping[str, object] | None = None, bound: Mapping[str, object] = _NOTHING) -> bytes:
+    """The JSON in *data* without secrets: itself where there is none; never raises.
+
+    *fields* and *bound*: the mappings that it is of, where they are at hand.
+    """
+    try:
+        names = () if fields is None else (*fields, *bound) if bound else tuple(fields)
+        objects = _clean_names.get(names)
+        if (
+            objects is not None
+            and (_BRACE not in data[1:] or (objects and _have_clean_names(objects, data, fields, bound)))
+        ) or _are_clean(data, names, fields, bound):
+            folded = data.translate(_CLASSES)
+            start = folded.find(_RUN)
+            if (start < 0 or not _has_key(data, folded, start)) and not (
+                (_ODD in folded or _B in data or _needles) and _is_odd(data)
+            ):
+                return data
+        value = msgspec.json.decode(data)
+        cleaned = _secrets.without(value, _live)
+        return data if cleaned == value else msgspec.json.encode(cleaned)
+    except Exception:  # noqa: BLE001  what cannot be looked through is withheld
+        return _WITHHELD
+
+
+def clean_text(text: str) -> str:
+    """*text* without secrets, of at most 72 Ki characters; never raises."""
+    try:
+        if text in _clean_texts:
+            return text
+        if not _is_read:
+            read_environment()
+        text = text[:TEXT_MOST]
+        try:
+            data = msgspec.json.encode(text)
+        except UnicodeEncodeError:  # a lone surrogate
+            return _secrets.without_in(text, _live)
+        kept = clean(data)
+        if kept is not data:
+            return MARK if kept is _WITHHELD else str(msgspec.json.decode(kept))
+        _remember(text, None, _clean_texts)
+        return text
+    except Exception:  # noqa: BLE001  as in clean
+        return MARK
+
+
+def clean_texts(texts: tuple[str | None, ...]) -> tuple[Any, ...]:
+    """`clean_text` of each: cheap for few texts that come again and again."""
+    if texts in _clean_texts:
+        return texts
+    cleaned = tuple(text if text is None else clean_text(text) for text in texts)
+    if cleaned == texts:
+        _remember(texts, None, _clean_texts)
+    return cleaned
+
+
+def _have_clean_names(objects: Names, data: bytes, fields: Any, bound: Mapping[str, object]) -> bool:
+    """Whether each inner brace of *data* begins one of the members *objects*, and their names are known to be clean."""
+    left = data.count(b"{") - 1
+    for name in objects:
+        value = fields.get(name, _NOTHING) if not bound else fields[name] if name in fields else bound[name]
+        if type(value) is dict and (not value or tuple(value) in _clean_names):
+            left -= 1
+    return not left
+
+
+def _are_clean(data: bytes, names: Names, fields: Mapping[str, object] | None, bound: Mapping[str, object]) -> bool:
+    """Whether no name in *data* is that of a secret; if so, `clean` will know the next of its kind by its *names*."""
+    if any(_secrets.is_secret(name.decode()) for name in _MEMBERS(data)):
+        return False
+    if fields:
+        objects = {name: tuple(value) for name, value in {**bound, **fields}.items() if type(value) is dict}
+        _remember(names, tuple(objects), _clean_names)
+        for inner in filter(None, objects.values()):
+            _remember(inner, (), _clean_names)
+    return True
+
+
+def _remember(key: Any, value: Any, memo: dict[Any, Any]) -> None:
+    if len(key) <= _MEMO_TEXT:
+        if len(memo) >= _MEMO:
+            memo.clear()
+        memo.setdefault(key, value)
+
+
+def _is_odd(data: bytes) -> bool:
+    """Whether there may be one of the secrets that are known by what stands around them."""
+    return (
+        (_B in data and (b"earer" in data or b"asic" in data or b"-----BEGIN" in data))
+        or (_AT in data and b"://" in data)
+        or (_EQUALS in data and (_QUESTION in data or _AND in data or _HASH in data) and _QUERY(data) is not None)
+        or (_PERCENT in data and _ENCODED(data) is not None)
+        or ((_APOSTROPHE in data or _BACKSLASH in data) and _has_mapping(data) and _QUOTED(data) is not None)
+        or any(needle in data for needle in _needles)
+    )
+
+
+def _has_mapping(data: bytes) -> bool:
+    """Whether a text in *data* may show a mapping, or a list of pairs."""
+    return _BRACE in data[1:] or (_BRACKET in data and b"('" in data)
+
+
+def _has_key(data: bytes, folded: bytes, start: int) -> bool:
+    """Whether one of the long runs of key characters, of which the first is at *start*, may be of a key."""
+    shortest = _live_runs[0][0] if _live_runs else _LONGEST_LIVE
+    while start >= 0:
+        end = folded.find(b" ", start)
+        if end < 0:
+            end = len(data)
+        odd = folded.find(b"?", start, end)
+        if odd >= 0:
+            end = odd
+        if _STARTS(data, start, end) or (end - start >= shortest and _has_live(data[start:end])):
+            return True
+        if data[start - 1] in _BREAKS and _SCHEME(data, max(0, start - 32), start):
+            return True
+        start = folded.find(_RUN, end)
+    return False
+
+
+def _has_live(run: bytes) -> bool:
+    for length, needle in _live_runs:
+        if length > len(run):
+            break
+        if needle in run:
+            return True
+    return False

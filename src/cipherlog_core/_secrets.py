@@ -1,0 +1,216 @@
+"""What secrets look like, and values without them. Reached on suspicion only: `_redact` looks first, and cheaply.
+
+No pattern reads a text more than a few times over: what repeats is possessive, bounded, or ends where the next begins.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+__all__ = ["LEAST", "MARK", "NAMES", "QUERY", "QUOTED", "STARTS", "forms_of", "is_secret", "without", "without_in"]
+
+MARK = "[redacted]"
+LEAST = 8
+"""Characters that no secret is shorter than, unless a field or parameter says that it is one."""
+
+NAMES = frozenset(
+    [
+        "access_token",
+        "anthropic_api_key",
+        "api_key",
+        "apikey",
+        "auth_token",
+        "authorization",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "bearer_token",
+        "client_secret",
+        "cookie",
+        "credentials",
+        "id_token",
+        "openai_api_key",
+        "openrouter_api_key",
+        "passphrase",
+        "passwd",
+        "password",
+        "private_key",
+        "proxy_authorization",
+        "refresh_token",
+        "secret",
+        "secret_key",
+        "set_cookie",
+        "token",
+        "x_api_key",
+        "x_auth_token",
+        "x_goog_api_key",
+    ]
+)
+"""Fields that lose their value, in lower case and with ``_`` for ``-``."""
+
+STARTS = "sk-|AIza|A[KS]IA|hf_|gsk_|xai-|gh[pousr]_|github_pat_|eyJ"
+"""How keys begin that are known by their shape."""
+QUERY = (
+    r"(?i:(?:[?&#]|%3F|%26)(?:[a-z]{1,16}[_-]){0,2}"
+    r"(?:api[_-]?key|key|token|secret|password|passwd|signature|sig)(?:=|%3D))"
+)
+"""A parameter of a URL that holds a secret, up to its value."""
+_HEADERS = r"(?:proxy-)?authorization|(?:set-)?cookie|x-api-key|x-goog-api-key|api-key"
+_FIELDS = r"(?:access_|refresh_|id_)?token|client_secret|password|passwd|api_key|aws_secret_access_key"
+QUOTED = rf"(?i:(?:{_HEADERS}|{_FIELDS})\\*+['\"]\s?[,:])"
+"""The name of a secret in a mapping, or a list of pairs, that was made text by JSON or `repr`."""
+
+_END = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtvf])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"  # of an escape
+_KEYS = re.compile(
+    rf"(?:(?<![A-Za-z0-9])|{_END}"
+    r"(?:sk-(?:or|ant|proj|svcacct|admin)-[A-Za-z0-9_-]{16,}+|AIza[A-Za-z0-9_-]{30,}+|A[KS]IA[A-Z0-9]{16}"
+    r"|(?:sk-|hf_|gsk_|xai-|gh[pousr]_)[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+)"
+)
+_JWT = re.compile(rf"(?:(?<![A-Za-z0-9_-])|{_END}eyJ[A-Za-z0-9_-]{{8,}}+\.[A-Za-z0-9_-]{{2,}}+(?:\.[A-Za-z0-9_-]*+)*+")
+_GAP = r"(?:\s|%20|\+){1,8}"
+_BEARER = re.compile(rf"(bearer{_GAP})((?:[A-Za-z0-9._~+/=-]|%2[BFbf]|%3[Dd]){{16,}}+)", re.IGNORECASE)
+_BASIC = re.compile(rf"(basic{_GAP})((?:[A-Za-z0-9+/_-]|%2[BFbf]){{6,}}+(?:=|%3[Dd]){{0,2}})", re.IGNORECASE)
+_PEM = re.compile(r"-----BEGIN[A-Z0-9 %+]{0,60}PRIVATE(?: |%20|\+)KEY")
+_PEM_END = re.compile(r"-----END[A-Z0-9 %+]{0,60}-----")
+_USER = re.compile(r"(://)([^\s/?#\"'<>\\]+)@")
+_USER_ENCODED = re.compile(
+    r"(%3A(?://|%2F%2F))((?:[A-Za-z0-9._~!$&*+,;=-]|%(?!40|2F|3A%2F)[0-9A-F]{2})++)%40", re.IGNORECASE
+)
+_QUERY = re.compile(rf"({QUERY})((?:[^\s&#\"'<>()\[\]{{}}\\%]|%(?!2[2067])[0-9A-Fa-f]{{2}})++)")
+_QUOTED = re.compile(
+    rf"((?i:(?:(?<=\(['\"])|(?<=\(b['\"]))(?:{_HEADERS})\\*+['\"]\s?,"
+    rf"|(?<=['\"])(?:{_HEADERS}|{_FIELDS})\\*+['\"]\s?:)\s?b?\\*+['\"])([^'\"\\]++)"
+)
+_FORMAT = re.compile(r"[{}<>()\[\]]|%s|%\(")  # of a template, not of a value
+_LONG = 16
+_SHORTEST_USER = 6  # and password, in base64
+
+
+_QUERY_SAFE = "!$%&'()*+,/:;=?@[\\]^`{|}"  # what httpx leaves as it is
+_ESCAPES: tuple[Callable[[str], str], ...] = (
+    lambda text: repr(text)[1:-1],
+    lambda text: text.replace("\\", "\\\\").replace("'", "\\'"),  # by repr, beside a double quote
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a field of this *name* loses its value."""
+    return name.lower().replace("-", "_") in NAMES
+
+
+def forms_of(value: str) -> set[str]:
+    """How *value* may stand in a text: as it is, by `repr`, in JSON, percent-encoded, and within base64."""
+    texts = _escaped({value})
+    percent = {quote(text, safe=safe) for text in texts for safe in ("", "/", _QUERY_SAFE)} | {*map(quote_plus, texts)}
+    lower = {re.sub("%..", lambda match: match[0].lower(), text) for text in percent}
+    return _escaped(_escaped(texts)) | percent | lower | {*_within_base64(value.encode())}
+
+
+def _escaped(texts: set[str]) -> set[str]:
+    """*texts*, and as they stand in a text that quotes them: the same, where nothing is to be escaped."""
+    return texts | {escape(text) for text in texts for escape in _ESCAPES}
+
+
+def _within_base64(data: bytes) -> Iterator[str]:
+    """The characters that stand for *data* alone, wherever in an encoded text it begins."""
+    for shift in range(3):
+        start, end = (8 * shift + 5) // 6, 8 * (shift + len(data)) // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(shift) + data + bytes(2))[start:end].decode()
+
+
+def without(value: Any, live: tuple[str, ...]) -> Any:
+    """A *value* of JSON without secrets, the *live* ones among them."""
+    if isinstance(value, str):
+        return without_in(value, live)
+    if isinstance(value, dict):
+        return {
+            without_in(name, live): MARK if is_secret(name) and item is not None else without(item, live)
+            for name, item in value.items()
+        }
+    return [without(item, live) for item in value] if isinstance(value, list) else value
+
+
+def without_in(text: str, live: tuple[str, ...]) -> str:
+    """*text* without secrets."""
+    if len(text) < LEAST:
+        return text
+    for form in live:
+        if form in text:
+            text = text.replace(form, MARK)
+    low = text.lower()
+    for hint, hide in _STEPS:
+        if hint in low:
+            text = hide(text)
+    return text
+
+
+def _bearer(match: re.Match[str]) -> str:
+    token = match[2]
+    is_random = any(c.isdigit() for c in token) or any(c.isupper() for c in token[1:])
+    return match[1] + MARK if is_random else match[0]
+
+
+def _basic(match: re.Match[str]) -> str:
+    text = unquote(match[2]).rstrip("=").replace("-", "+").replace("_", "/")
+    parts = text.split("/")
+    for end in range(len(parts), max(0, len(parts) - 4), -1):  # what follows in a path looks like base64 too
+        part = "/".join(parts[:end])
+        if len(part) < _SHORTEST_USER:
+            break
+        with suppress(ValueError):
+            user = base64.b64decode(part + "=" * (-len(part) % 4)).decode()
+            if ":" in user and user.isprintable():
+                return match[1] + MARK
+    return match[0]
+
+
+def _user(match: re.Match[str]) -> str:
+    user = match[2]
+    has_password = ":" in user or "%3A" in user.upper() or len(user) >= _LONG
+    if not has_password or _FORMAT.search(user):
+        return match[0]
+    return f"{match[1]}{MARK}{match[0][match.end(2) - match.start() :]}"
+
+
+def _query(match: re.Match[str]) -> str:
+    low = match[1].lower()
+    least = 4 if "pass" in low or "secret" in low else LEAST
+    return match[1] + MARK if len(match[2]) >= least else match[0]
+
+
+def _quoted(match: re.Match[str]) -> str:
+    value = match[2]
+    is_none = len(value.rpartition(" ")[2]) < LEAST or ("ookie" in match[1] and "=" not in value)
+    return match[0] if is_none or value == MARK or _FORMAT.search(value) else match[1] + MARK
+
+
+def _without_pem(text: str) -> str:
+    parts, at = [], 0
+    while begin := _PEM.search(text, at):
+        end = _PEM_END.search(text, begin.end())
+        parts += [text[at : begin.start()], MARK]
+        at = end.end() if end else len(text)
+    return "".join([*parts, text[at:]])
+
+
+_STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("-----begin", _without_pem),
+    ("", partial(_KEYS.sub, MARK)),
+    ("eyj", partial(_JWT.sub, MARK)),
+    ("bearer", partial(_BEARER.sub, _bearer)),
+    ("basic", partial(_BASIC.sub, _basic)),
+    ("@", partial(_USER.sub, _user)),
+    ("%40", partial(_USER_ENCODED.sub, _user)),
+    ("", partial(_QUERY.sub, _query)),
+    ("", partial(_QUOTED.sub, _quoted)),
+)
+"""What is done to a text that contains the first, in lower case."""

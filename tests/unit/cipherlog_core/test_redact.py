@@ -1,0 +1,326 @@
+"""The net: what it takes out, what it leaves alone, and what it costs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import random
+import sysconfig
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Logs
+
+import cipherlog_core
+from cipherlog_core import _redact, _secrets
+from cipherlog_core._redact import MARK, add_header, add_value, clean, clean_text, read_environment
+
+SEED = 11
+ROOT = Path(__file__).parents[3]
+MIB = 1 << 20
+OPEN_ROUTER = "sk-or-v1-" + "0123456789abcdef" * 4
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlc2lnbmF0dXJl"
+PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE+IIrYS/q9x=\n-----END EC PRIVATE KEY-----"
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No live value of one test is one of another's."""
+    monkeypatch.setattr(_redact, "_sent", {})
+    monkeypatch.setattr(_redact, "_environment", {})
+    monkeypatch.setattr(_redact, "_seen_headers", set())
+    _redact._renew()
+    yield
+    monkeypatch.undo()
+    _redact._renew()
+
+
+def cleaned(fields: dict[str, Any], bound: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = json.dumps({**(bound or {}), **fields}).encode()
+    return json.loads(clean(data, fields, bound or {}))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"key {OPEN_ROUTER}.", f"key {MARK}."),
+        ("AKIAIOSFODNN7EXAMPLE", MARK),
+        (f"token={JWT};", f"token={MARK};"),
+        (f"before\n{PEM}\nafter", f"before\n{MARK}\nafter"),
+        (PEM[:60], MARK),
+        ("Authorization: Bearer abcdefgh.12345678", f"Authorization: Bearer {MARK}"),
+        ("bearer 0123456789abcdefghij", f"bearer {MARK}"),
+        ("Proxy-Authorization: Basic dXNlcjpwYXNz", f"Proxy-Authorization: Basic {MARK}"),
+        ("GET /v1?key=abcd1234&page=2", f"GET /v1?key={MARK}&page=2"),
+        ("next=%2Fv1%3Fapi_key%3Dabcd1234%26page", f"next=%2Fv1%3Fapi_key%3D{MARK}%26page"),
+        ("https://me:p@ss@host/x", f"https://{MARK}@host/x"),
+        ("https%3A%2F%2Fme%3Apass%40host", f"https%3A%2F%2F{MARK}%40host"),
+        (r"{\"password\": \"hunter2hunter2\"}", rf"{{\"password\": \"{MARK}\"}}"),
+        ("[('cookie', 'id=abcdefgh')]", f"[('cookie', '{MARK}')]"),
+        (f"\ud800 {OPEN_ROUTER}", f"\ud800 {MARK}"),
+    ],
+)
+def test_a_secret_is_taken_out_of_a_text_and_the_rest_stays(text: str, kept: str) -> None:
+    """Known by its shape, or by what stands around it."""
+    assert clean_text(text) == kept
+
+
+@pytest.mark.parametrize("name", sorted(_secrets.NAMES))
+def test_a_field_of_a_telling_name_loses_its_value(name: str) -> None:
+    """In any spelling, wherever it is, whatever the value; null says nothing and stays."""
+    for spelt in (name, name.upper(), name.replace("_", "-").title()):
+        assert cleaned({"a": 1, spelt: "x"}) == {"a": 1, spelt: MARK}
+        assert cleaned({"a": [{spelt: ["x"]}]}) == {"a": [{spelt: MARK}]}
+        assert cleaned({"a": {spelt: 5}, "b": None}) == {"a": {spelt: MARK}, "b": None}
+        assert cleaned({"a": 1}, {spelt: "x"}) == {"a": 1, spelt: MARK}
+        assert cleaned({spelt: None}) == {spelt: None}
+
+
+def test_a_shape_that_was_clean_does_not_vouch_for_another() -> None:
+    """The memo of names knows which members were objects, and what was in them."""
+    for _ in range(2):
+        assert cleaned({"a": {"b": 1}, "c": "{"}) == {"a": {"b": 1}, "c": "{"}
+        assert cleaned({"a": {"b": 1}, "c": {}}) == {"a": {"b": 1}, "c": {}}
+    assert cleaned({"a": {"b": {"token": "x"}}, "c": 1}) == {"a": {"b": {"token": MARK}}, "c": 1}
+    assert cleaned({"a": {"b": 1}, "c": {"token": "x"}}) == {"a": {"b": 1}, "c": {"token": MARK}}
+    assert cleaned({"a": [{"token": "x"}], "c": {}}) == {"a": [{"token": MARK}], "c": {}}
+    assert cleaned({"a": {"token": "x"}, "c": ""}, {"d": {"b": 1}})["a"] == {"token": MARK}
+
+
+VALUES = [
+    "0f9c77aa51e04d6b",
+    "with space/and+more=",
+    'quote\'d "twice" \\ back',
+    "naïve ключ 1234567",
+    "a.b-c_d~e.f-g_h1",
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_live_value_is_found_in_five_forms(value: str) -> None:
+    """Raw, percent-encoded, by repr, in base64 and in JSON, alone or within more of the same."""
+    add_value(value)
+    assert clean_text(f"x {value} y") == f"x {MARK} y"
+    assert clean_text(repr({"a": value})) == repr({"a": MARK})
+    assert clean_text(json.dumps([value])) == json.dumps([MARK])
+    assert cleaned({"a": json.dumps([value])}) == {"a": json.dumps([MARK])}
+    for quote in (_secrets.quote, _secrets.quote_plus):
+        assert clean_text(f"?q={quote(value)}&") == f"?q={MARK}&"
+    for before, after in itertools.product(range(4), repeat=2):
+        data = b"u" * before + value.encode() + b"v" * after
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            assert MARK in clean_text(encode(data).decode())
+
+
+def test_a_value_that_becomes_known_is_found_in_what_was_clean_before() -> None:
+    """The memos do not outlive it."""
+    value = "opaque-session-0123456789"
+    assert clean_text(value) == value
+    assert cleaned({"a": value}) == {"a": value}
+    add_header(b"Bearer " + value.encode())
+    assert clean_text(value) == MARK
+    assert cleaned({"a": value}) == {"a": MARK}
+
+
+def test_what_a_request_proves_its_right_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token behind the scheme, the password of Basic; nothing so short or plain that it would be found in prose."""
+    add_header(b"Basic " + base64.b64encode(b"me:s3cret-pass"))
+    add_header(b"token-without-scheme-1")
+    for harmless in (b"Bearer x", b"Bearer dummy-key", b"", b"Bearer openrouter"):
+        add_header(harmless)
+    assert clean_text("s3cret-pass, token-without-scheme-1") == f"{MARK}, {MARK}"
+    assert clean_text("a dummy-key of openrouter") == "a dummy-key of openrouter"
+
+
+def test_what_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Values of 16 characters whose name says key, token, secret or password; no paths, and no other words."""
+    taken = {"ACME_API_KEY": "acme 4567890 abcdef", "TOKEN2": "token 67890 abcdefg", "DB_PASSWORD": "correct horse bat"}
+    left = {
+        "KEYBOARD": "a layout of 16 ch.",
+        "TOKENIZERS_X": "another text of 16",
+        "SHORT_KEY": "only 15 charact",
+        "KEY_FILE": str(tmp_path),
+    }
+    for name, value in {**taken, **left}.items():
+        monkeypatch.setenv(name, value)
+    read_environment()
+    assert [clean_text(f"<{value}>") for value in taken.values()] == [f"<{MARK}>"] * 3
+    assert [clean_text(f"<{value}>") for value in left.values()] == [f"<{value}>" for value in left.values()]
+
+
+def test_what_cannot_be_looked_through_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the net lets nothing through and raises nothing."""
+    monkeypatch.setattr(_secrets, "without", lambda *_: 1 / 0)
+    assert clean(json.dumps({"a": OPEN_ROUTER}).encode()) == b'{"withheld":"[redacted]"}'
+    assert clean_text(OPEN_ROUTER) == MARK
+
+
+@pytest.mark.parametrize("size", [1 << 16, 70_000, 300_000])
+def test_a_key_at_a_cut_is_not_cut_in_two(logs: Logs, size: int) -> None:
+    """What is cut off is looked at as well, so that no half of a key is left that nobody would know."""
+    logger = cipherlog_core.start("app")
+    for cut in (1 << 7, 1 << 10, 1 << 13, 1 << 16):
+        for shift in (8, 30):
+            start = "x " * ((cut - shift) // 2)
+            others = {f"f{number}": "y " * 9000 for number in range(20 if cut < 1 << 16 else 0)}
+            assert logger.event("e", text=start + OPEN_ROUTER + " z" * (size // 2), **others)
+    text = b"".join(path.read_bytes() for path in [logs.folder / "app.jsonl"] if logs.read("app"))
+    assert b"sk-or-v1" not in text
+
+
+def benign() -> list[str]:
+    """200 strings that look like keys and are none."""
+    rng = random.Random(SEED)
+    alnum = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+    def some(count: int, alphabet: str = alnum) -> str:
+        return "".join(rng.choices(alphabet, k=count))
+
+    made = [
+        lambda: f"gen-{rng.randrange(10**10)}-{some(20)}",
+        lambda: str(uuid.UUID(int=rng.getrandbits(128))),
+        lambda: hashlib.sha256(rng.randbytes(8)).hexdigest(),
+        lambda: hashlib.sha1(rng.randbytes(8)).hexdigest(),
+        lambda: f"sha512-{base64.b64encode(rng.randbytes(64)).decode()}",
+        lambda: f"00-{some(32, '0123456789abcdef')}-{some(16, '0123456789abcdef')}-01",
+        lambda: f"chatcmpl-{some(29)}",
+        lambda: f"msg_01{some(22)}",
+        lambda: f"call_{some(24)}",
+        lambda: f"toolu_01{some(22)}",
+        lambda: f"req_{some(24)}",
+        lambda: f"{some(16, '0123456789abcdef')}-FRA",
+        lambda: f"session_{some(32)}",
+        lambda: f"data:image/png;base64,{base64.b64encode(rng.randbytes(90)).decode()}",
+        lambda: f"https://example.com/a/{some(30)}?page=2&sort=key&q={some(12)}#top",
+        lambda: f"mail {some(8)}@example.com, ssh://git@example.com/{some(10)}.git",
+    ]
+    fixed = [
+        "openai/gpt-4o-mini-2024-07-18",
+        "anthropic/claude-3.5-sonnet:beta",
+        "meta-llama/llama-3.3-70b-instruct",
+        "Unauthorized: GET /api/v1/auth/key gave 401",
+        "prompt_tokens=1200 completion_tokens=300",
+        "the bearer of good news brought basic provisions",
+        "Basic authentication is not supported; use a Bearer token.",
+        "a task-or-event-handling-loop and a risk-proj-management-board",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "INSERT INTO t (key, token) VALUES (%s, %s)",
+        "http://{user}:{password}@{host}/ or http://%s:%s@%s/",
+        "2026-11-24T05:56:03.123456Z",
+        "key=value; token_count=12; monkey=1",
+        "PYTHONHASHSEED=0 pytest -q tests/unit::test_key[param-1]",
+        "Cookie policy: we use no cookies.",
+        "{'authorization': None, 'token': ''}",
+    ]
+    return fixed + [make() for make in itertools.islice(itertools.cycle(made), 200 - len(fixed))]
+
+
+def test_nothing_is_taken_out_of_what_is_no_secret() -> None:
+    """Ids, hashes, models, tokens that are counted, and prose that speaks of keys: 0 of 200 are touched."""
+    strings = benign()
+    assert len(strings) == 200
+    assert [text for text in strings if clean_text(text) != text] == []
+    names = ("session_id", "tokens", "max_tokens", "token_count", "key", "author", "cookies_enabled", "secretary")
+    for text in strings:
+        fields = dict.fromkeys(names, text)
+        data = json.dumps(fields).encode()
+        assert clean(data, fields) is data or cleaned(fields) == fields
+
+
+def test_prose_and_source_code_stay_as_they_are() -> None:
+    """1 MB of the standard library and all docs of this project: 0 redacted."""
+    print(f"seed {SEED}")
+    library = Path(sysconfig.get_paths()["stdlib"])
+    sources = [path for path in sorted(library.rglob("*.py")) if not {"test", "tests", "site-packages"} & {*path.parts}]
+    random.Random(SEED).shuffle(sources)
+    pages = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+    size, touched = 0, []
+    for path in [*pages, *sources]:
+        text = path.read_text("utf-8", "replace")
+        pieces = [text[at : at + 60_000] for at in range(0, len(text), 60_000)]
+        touched += [path for piece in pieces if clean_text(piece) != piece]
+        size += len(text)
+        if size > MIB:
+            break
+    assert size > MIB
+    assert touched == []
+
+
+PIECES = [
+    "sk-or-",
+    "sk-",
+    "AIza",
+    "AKIA",
+    "gsk_",
+    "eyJ",
+    "eyJa.",
+    "-eyJaaaaaaaa.",
+    "Bearer ",
+    "bearer%20+",
+    "Basic ",
+    "Basic a/a/",
+    "Basic abc/abcde/abcdef/",
+    "://",
+    "://a:",
+    "@",
+    "%3A%2F%2F",
+    "%3A%2F%2Fa%3A",
+    "?key=",
+    "&a-b-api_key",
+    "%3Fkey%3D",
+    "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY",
+    "-----END ",
+    "'authorization': '",
+    "('cookie', '",
+    '\\"token\\":',
+    "a",
+    "A",
+    "-",
+    "%",
+    "\\",
+    "=",
+    " ",
+    "\n",
+    "é",
+    "{",
+    "'",
+    "0123456789abcdefghij ",
+]
+
+
+def hostile() -> Iterator[str]:
+    """Texts of 1 MB that are the beginning of what the patterns look for, over and over."""
+    for piece in PIECES:
+        yield piece * (MIB // len(piece))
+    rng = random.Random(SEED)
+    for _ in range(30):
+        piece = "".join(rng.choices(PIECES, k=rng.randrange(2, 5)))
+        yield piece * (MIB // len(piece))
+    yield "".join(rng.choices(PIECES, k=MIB // 6))
+
+
+def test_no_text_costs_more_than_linear_time(logs: Logs) -> None:
+    """1 MB of each, 50 ms of CPU at most, all of the event included; of the machine's noise the best of three."""
+    print(f"seed {SEED}")
+    add_header(b"Bearer " + OPEN_ROUTER.encode())
+    add_value("with space/and+more=")
+    logger = cipherlog_core.start("app")
+    slow = {}
+    for text in hostile():
+        costs = []
+        for _ in range(3):
+            start = time.thread_time()
+            assert logger.event("e", text=text)
+            costs.append(time.thread_time() - start)
+            if costs[-1] <= 0.05:
+                break
+        if min(costs) > 0.05:
+            slow[text[:40]] = min(costs)
+    assert slow == {}
