@@ -21,7 +21,7 @@ from conftest import Logs
 from replies import COMMENT, chunk, dumps, message, stream
 
 import cipherlog_core
-from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse, log_cost
+from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse, _videos, log_cost
 from openrouter_tap._observation import Observation
 
 PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_compat"]
@@ -30,6 +30,7 @@ PATHS += [
     "_http",
     "_attempts",
     "_bridge",
+    "_videos",
     *(f"_parse.{found.name}" for found in pkgutil.iter_modules(_parse.__path__)),
 ]
 MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
@@ -47,7 +48,6 @@ UNREACHED = {
     "_observation._new_epoch",  # in a forked child
     "_watched.WatchedStream.elapsed",  # for the hooks
     *("_observation.lost", "_observation.Observation._unread"),  # when something else has raised
-    "_parse.loose.last_usage",  # where a cut reply has nothing else that can be read
 }
 TYPES = ("typing", "types", "collections.abc")  # of what are names for types
 FAULTS = (RuntimeError, MemoryError, RecursionError)
@@ -84,6 +84,7 @@ FUNCTIONS = {
 }
 
 BIG = dumps(message("x" * (1 << 20)))
+BIG_AND_ODD = dumps(message("x" * (1 << 20), usage={"cost": "0.5"}))
 GZIPPED = gzip.compress(BIG, mtime=0)
 SSE = [("content-type", "text/event-stream")]
 RESPONSES = [
@@ -110,6 +111,7 @@ SCENARIOS: dict[str, tuple[Callable[[ModuleType], Answer], str, dict[str, Any]]]
     "JSON": (lambda _: Answer([dumps(message())]), "read", {}),
     "JSON in pieces": (lambda _: Answer([dumps(message())[:90], dumps(message())[90:]]), "raw", {}),
     "big JSON": (lambda _: Answer([BIG[:700], BIG[700:]]), "read", {}),
+    "big and odd JSON": (lambda _: Answer([BIG_AND_ODD]), "read", {}),
     "gzip": (lambda _: Answer([GZIPPED], [("content-encoding", "gzip")]), "bytes", {}),
     "deflate": (
         lambda _: Answer([_raw_deflate(dumps(message()))], [("content-encoding", "deflate")]),
@@ -132,6 +134,12 @@ SCENARIOS: dict[str, tuple[Callable[[ModuleType], Answer], str, dict[str, Any]]]
     "JSON called a stream": (lambda _: Answer([dumps(message())], SSE), "read", {}),
     "responses": (lambda _: Answer(RESPONSES, SSE), "raw", {"url": f"{API}/responses"}),
     "messages": (lambda _: Answer(MESSAGES, SSE), "raw", {"url": f"{API}/messages"}),
+    "sound": (lambda _: Answer([b"ID3\4"], [("content-type", "audio/mpeg")]), "raw", {"url": f"{API}/audio/speech"}),
+    "video": (
+        lambda _: Answer([dumps({"id": "job-1", "status": "completed", "usage": {"cost": 0.4}})]),
+        "read",
+        {"method": "GET", "url": f"{API}/videos/job-1"},
+    ),
     "error in a stream": (lambda _: Answer([*stream()[:3], b'data: {"error":{"code":502}}\n\n'], SSE), "raw", {}),
     "429": (lambda _: Answer([dumps({"error": {"code": 429, "message": "slow"}})], status=429), "read", {}),
     "no reply": (lambda library: Answer(fails=library.ConnectTimeout("no")), "read", {}),
@@ -186,6 +194,7 @@ async def views(
     """What the caller sees of each scenario; through the tap, if its *events* have a place to go to."""
     for name in names:
         answer, how, request = SCENARIOS[name]
+        _videos._told.clear()
         transport = inner = Replay(library, answer(library))
         if events is not None:
             transport = TappedTransport(inner, options=TapOptions(on_event=events.append, **OPTIONS))
