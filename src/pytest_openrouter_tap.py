@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -36,18 +36,18 @@ def openrouter_events() -> Iterator[Events]:
         yield events
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Have the test itself fail, rather than its teardown; one that fails anyway is told what was not expected."""
-    try:
-        result = yield
-    except BaseException as error:
-        if message := _checked(item):
-            error.add_note(message)
-        raise
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Have a test that would pass fail itself, rather than its teardown."""
     if message := _checked(item):
         pytest.fail(message, pytrace=False)
-    return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Add what was not expected to what a test fails with: it may be the reason."""
+    if call.when == "call" and call.excinfo is not None and (message := _checked(item)):
+        call.excinfo.value.add_note(message)
 
 
 def _checked(item: pytest.Item) -> str | None:

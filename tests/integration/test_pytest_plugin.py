@@ -41,8 +41,51 @@ def summarise(text, client):
 """
 
 
+BESIDE = """
+import respx
+
+def test_respx(respx_mock, openrouter_events):
+    respx_mock.post(ASKED["url"]).respond(json=REPLY)
+    with tap_client(httpx.Client()) as http:
+        assert http.post(**ASKED).json() == REPLY
+    assert [event.cost.total for event in openrouter_events] == [0.25]
+
+def test_pytest_httpx(httpx_mock, openrouter_events):
+    httpx_mock.add_response(json=REPLY)
+    with httpx.Client(transport=TappedTransport()) as http:
+        assert http.post(**ASKED).json() == REPLY
+    assert [event.cost.total for event in openrouter_events] == [0.25]
+
+def test_instrumented(httpx_mock, openrouter_events):
+    httpx_mock.add_response(json=REPLY)
+    instrument()
+    try:
+        with httpx.Client() as http:
+            http.post(**ASKED)
+    finally:
+        uninstrument()
+    assert [event.cost.total for event in openrouter_events] == [0.25]
+
+@pytest.mark.parametrize("fixture", ["respx_mock", "httpx_mock"])
+def test_with_the_fake(fixture, request, openrouter, openrouter_events):
+    mock = request.getfixturevalue(fixture)
+    if fixture == "respx_mock":
+        mock.get("https://example.org").respond(204)
+    else:
+        mock.add_response(url="https://example.org", status_code=204)
+    openrouter.reply(cost="0.5")
+    with httpx.Client() as other, client(openrouter) as http:
+        assert other.get("https://example.org").status_code == 204
+        assert http.post(**ASKED).status_code == 200
+    assert [event.cost.total for event in openrouter_events] == [0.5]
+"""
+
+
 def test_what_passes(pytester: pytest.Pytester) -> None:
-    """Both fixtures, both libraries in one test, and no file; and the example of the documentation."""
+    """Both fixtures, both libraries in one test, and no file; the example of the documentation; respx and pytest-httpx.
+
+    Their mocks answer and the tap meters, and the fake does for one client what they do for another.
+    """
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
     (example,) = re.findall(r"```python\n(import httpx\n.*?def test_summary.*?)```", page, re.DOTALL)
     pytester.makepyfile(my_program=PROGRAM, test_of_the_docs=f"import my_program\n{example}")
@@ -74,10 +117,11 @@ def test_skipped(openrouter):
 @pytest.mark.xfail(strict=True)
 def test_expected_to_fail(openrouter):
     client(openrouter).post(**ASKED)
-""",
+"""
+        + BESIDE,
     )
 
-    result.assert_outcomes(passed=4, skipped=1, xfailed=1)
+    result.assert_outcomes(passed=9, skipped=1, xfailed=1)
 
 
 def test_what_fails(pytester: pytest.Pytester) -> None:
@@ -121,53 +165,6 @@ def test_clean_again(openrouter):
     assert "1 calls cost 3.0 USD, which is not below 1" in told
     disguised = told.partition("_ test_unexpected_and_disguised _")[2].partition("_ test_not_consumed _")[0]
     assert "has no reply for it" in disguised
-
-
-def test_beside_respx_and_pytest_httpx(pytester: pytest.Pytester) -> None:
-    """Their mocks answer, the tap meters, and the fake does for one client what they do for another."""
-    result = run(
-        pytester,
-        """
-import respx
-
-def test_respx(respx_mock, openrouter_events):
-    respx_mock.post(ASKED["url"]).respond(json=REPLY)
-    with tap_client(httpx.Client()) as http:
-        assert http.post(**ASKED).json() == REPLY
-    assert [event.cost.total for event in openrouter_events] == [0.25]
-
-def test_pytest_httpx(httpx_mock, openrouter_events):
-    httpx_mock.add_response(json=REPLY)
-    with httpx.Client(transport=TappedTransport()) as http:
-        assert http.post(**ASKED).json() == REPLY
-    assert [event.cost.total for event in openrouter_events] == [0.25]
-
-def test_instrumented(httpx_mock, openrouter_events):
-    httpx_mock.add_response(json=REPLY)
-    instrument()
-    try:
-        with httpx.Client() as http:
-            http.post(**ASKED)
-    finally:
-        uninstrument()
-    assert [event.cost.total for event in openrouter_events] == [0.25]
-
-@pytest.mark.parametrize("fixture", ["respx_mock", "httpx_mock"])
-def test_with_the_fake(fixture, request, openrouter, openrouter_events):
-    mock = request.getfixturevalue(fixture)
-    if fixture == "respx_mock":
-        mock.get("https://example.org").respond(204)
-    else:
-        mock.add_response(url="https://example.org", status_code=204)
-    openrouter.reply(cost="0.5")
-    with httpx.Client() as other, client(openrouter) as http:
-        assert other.get("https://example.org").status_code == 204
-        assert http.post(**ASKED).status_code == 200
-    assert [event.cost.total for event in openrouter_events] == [0.5]
-""",
-    )
-
-    result.assert_outcomes(passed=5)
 
 
 def test_the_plugin_is_light() -> None:
