@@ -176,3 +176,16 @@ def test_the_plugin_is_light() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
 
     assert loaded.stdout.strip() == "['pytest_openrouter_tap']"
+
+
+def test_the_fake_needs_no_extra() -> None:
+    """Nor pytest: it answers where no server can be imported."""
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['starlette', 'uvicorn', 'pytest', 'click', 'httpx2']));"
+        "import httpx; from openrouter_tap.testing import FakeOpenRouter; fake = FakeOpenRouter(); fake.reply('Hi.');"
+        "client = httpx.Client(transport=httpx.MockTransport(fake));"
+        "print(client.post('https://openrouter.ai/api/v1/responses', json={}).json()['status'])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60)
+
+    assert (told.stdout.strip(), told.stderr) == ("completed", "")
