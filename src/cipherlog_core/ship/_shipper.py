@@ -190,10 +190,14 @@ class Shipper:
             self._deliver(signal, batch.log, known)
 
     def _deliver(self, signal: str, log: str, batch: Sequence[Entry]) -> None:
-        request = self._encoder.encode(signal, log, batch)
-        if request is None:
-            return
-        answer = self._send(signal, request)
+        try:
+            request = self._encoder.encode(signal, log, batch)
+        except Exception as error:  # noqa: BLE001  nothing in a line may stop those after it
+            answer = Answer("too large" if len(batch) > 1 else "refused", f"it cannot be encoded: {error}")
+        else:
+            if request is None:
+                return
+            answer = self._send(signal, request)
         if answer.kind == "too large" and len(batch) > 1:
             half = len(batch) // 2
             self._deliver(signal, log, batch[:half])
