@@ -27,6 +27,10 @@ class Position(msgspec.Struct, frozen=True):
     head: str = ""
     """Digest of the first *measured* bytes of that next file: whether it is still the same."""
     measured: int = 0
+    end: int = 0
+    """Where a batch ends that some signals have delivered, and others not; 0: there is none."""
+    delivered: tuple[str, ...] = ()
+    """Those that have."""
 
 
 class _File(msgspec.Struct):
