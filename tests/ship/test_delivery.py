@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import resource
 import signal
@@ -194,7 +196,9 @@ def test_a_signal_tells_by_the_code_whether_all_is_delivered(receiver: Receiver,
     """0 or 1."""
     write(folder, 1)
     receiver.answer = lambda _path, _message: TAKEN if takes else (503, {}, b"")
-    process = subprocess.Popen(command(folder, receiver.url), env={**os.environ, **LOGS_ONLY}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(folder, receiver.url), env={**os.environ, **LOGS_ONLY}, stderr=subprocess.DEVNULL
+    )
     receiver.wait_for(lambda: receiver.asked > 0)
 
     process.terminate()
@@ -211,3 +215,127 @@ def test_one_that_waits_for_the_leader_to_end_has_nothing_left(folder: Path, rec
 
     assert other.run()
     leader._close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 501])
+def test_what_will_never_be_taken_is_kept_with_the_reason(
+    ship: Ship, receiver: Receiver, folder: Path, told: Told, status: int
+) -> None:
+    """A redirect is named with its target, without what may be secret in that."""
+    write(folder, 1)
+    headers = {"Location": "https://me:secretpw@other/v1/logs?key=secretpw"} if status < 500 else {}
+    receiver.answer = lambda _path, _message: (status, headers, b"")
+
+    shipped = ship(LOGS_ONLY, patience=0.0).shipped
+
+    assert (receiver.asked, shipped.parked) == (1, 1)
+    assert str(status) in told[0][1]
+    assert "secretpw" not in told[0][1]
+    assert ("to https://other/v1/logs" in told[0][1]) == (status < 500)
+
+
+def test_what_the_receiver_says_of_a_refusal_is_told(ship: Ship, receiver: Receiver, folder: Path, told: Told) -> None:
+    """Its beginning, without secrets."""
+    write(folder, 1)
+    key = "sk-or-v1-" + "a1" * 32
+    receiver.answer = lambda _path, _message: (400, {}, f"no field  x, {key}\n{'y' * 1000}".encode())
+
+    ship(LOGS_ONLY)
+
+    assert "400 Bad Request: no field x, " in told[0][1]
+    assert key not in told[0][1]
+    assert told[0][1].count("y") < 220
+
+
+DAMAGES: dict[str, dict[str, Any]] = {
+    "version": {"version": 7},
+    "before the beginning": {"offset": -1},
+    "far behind": {"after": -3},
+    "measured": {"measured": 10**12},
+    "nothing measured": {"measured": 0},
+    "no head": {"head": ""},
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_checkpoint_that_cannot_be_is_kept_and_told(
+    ship: Ship, receiver: Receiver, folder: Path, told: Told, kind: str
+) -> None:
+    """And all is shipped again: nothing is passed over."""
+    write(folder, 1, 2)
+    ship(LOGS_ONLY)
+    path = folder / ".spool" / "ship.json"
+    saved = json.loads(path.read_text())
+    damage = DAMAGES[kind]
+    saved.update(damage) if "version" in damage else saved["logs"]["app.jsonl"].update(damage)
+    path.write_text(json.dumps(saved))
+
+    ship(LOGS_ONLY)
+
+    assert numbers(receiver) == [1, 2, 1, 2]
+    assert [kind for kind, _ in told] == ["checkpoint"]
+    assert path.with_name("ship.json.bad").exists()
+
+
+def test_a_checkpoint_behind_all_segments_passes_none_over(
+    ship: Ship, receiver: Receiver, folder: Path, told: Told
+) -> None:
+    """As when they were deleted, and their numbers begin anew."""
+    write(folder, 1, 2)
+    ship(LOGS_ONLY)
+    path = folder / ".spool" / "ship.json"
+    saved = json.loads(path.read_text())
+    saved["logs"]["app.jsonl"]["after"] = 99
+    path.write_text(json.dumps(saved))
+    write(folder, 3)
+    (folder / "app.jsonl").rename(folder / "app-20261124T000000Z-000001.jsonl")
+    write(folder, 4)
+
+    ship(LOGS_ONLY)
+
+    assert set(numbers(receiver)) == {1, 2, 3, 4}
+    assert "behind app.jsonl" in dict(told)
+
+
+def test_an_offset_behind_a_compressed_file_passes_nothing_over(ship: Ship, receiver: Receiver, folder: Path) -> None:
+    """It is as if the file were another."""
+    write(folder, 1, 2)
+    ship(LOGS_ONLY)
+    path = folder / ".spool" / "ship.json"
+    saved = json.loads(path.read_text())
+    saved["logs"]["app.jsonl"]["offset"] = 10**9
+    path.write_text(json.dumps(saved))
+    write(folder, 3)
+    (folder / "app-20261124T000000Z-000001.jsonl.gz").write_bytes(gzip.compress((folder / "app.jsonl").read_bytes()))
+    (folder / "app.jsonl").unlink()
+
+    ship(LOGS_ONLY)
+
+    assert numbers(receiver) == [1, 2, 1, 2, 3]
+
+
+def test_a_folder_without_logs_is_told(tmp_path: Path, receiver: Receiver) -> None:
+    """It may be a slip; it may be that nothing was logged yet."""
+    process = subprocess.Popen(command(tmp_path / "typo", receiver.url), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = [process.stderr.readline() for _ in range(1)]
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert f"no logs in {tmp_path / 'typo'} yet" in said[0]
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_no_socket_is_left_open(receiver: Receiver, folder: Path, status: int) -> None:
+    """As ``-W error`` would tell."""
+    write(folder, 1)
+    receiver.answer = lambda _path, _message: (status if receiver.asked == 1 else 200, {}, b"text")
+    call = command(folder, receiver.url, "--once")
+
+    done = subprocess.run(
+        [call[0], "-W", "error", *call[1:]], capture_output=True, text=True, timeout=30, check=False, env=os.environ
+    )
+
+    assert "ResourceWarning" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 lines shipped" in done.stderr

@@ -186,7 +186,9 @@ def log_record(record: Record, log: str, observed: int) -> LogRecord:
         body=_any(body),
         trace_id=trace_id,
         span_id=span_id,
-        attributes=[KeyValue(key=key, value=_any(value)) for key, value in {**dict(_flat(more, "")), **found}.items()],
+        attributes=[
+            KeyValue(key=key, value=_any(value)) for key, value in {**found, **dict(_flat(more, "")), **found}.items()
+        ],
     )
 
 

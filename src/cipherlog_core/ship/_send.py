@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from cipherlog_core._redact import clean_text
 from cipherlog_core.ship._options import Destination
 
 __all__ = ["Answer", "Sender", "sender"]
@@ -26,6 +28,9 @@ _RESPONSES: dict[str, Any] = {
     "traces": ExportTraceServiceResponse,
     "metrics": ExportMetricsServiceResponse,
 }
+_REDIRECTS = 301, 302, 303, 307, 308
+_NEVER = (*_REDIRECTS, 501)
+_TOLD = re.compile(r"(?<=//)[^/]*@|[?#].*", re.DOTALL)  # parts of a URL that are not: they may be secrets
 _SHOWN = 200  # characters of what a receiver says
 _MOST = 1 << 16  # bytes of an answer that are read
 _LONGEST_WAIT = 3600.0  # seconds that a receiver may ask for
@@ -119,11 +124,15 @@ class HttpSender:
     def _answer(self, response: urllib3.BaseHTTPResponse, data: bytes) -> Answer:
         status = response.status
         reason = f"{status} {response.reason or ''}".strip()
+        if target := response.headers.get("Location") if status in _REDIRECTS else None:
+            return Answer("refused", f"{reason} to {clean_text(_TOLD.sub('', target))}"[:_SHOWN])
+        if said := " ".join(data[: 8 * _SHOWN].decode(errors="replace").split()) if status < 500 else "":  # noqa: PLR2004
+            reason = f"{reason}: {clean_text(said)[:_SHOWN]}"
         if 200 <= status < 300:  # noqa: PLR2004
             return partial_success(self._signal, data)
         if status == 413:  # noqa: PLR2004
             return Answer("too large", reason)
-        if 400 <= status < 500 and status not in (408, 429):  # noqa: PLR2004
+        if status in _NEVER or (400 <= status < 500 and status not in (408, 429)):  # noqa: PLR2004
             return Answer("refused", reason)
         return Answer("later", reason, _retry_after(response))
 

@@ -11,10 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from cipherlog_core._checkpoint import Position, load, path_of, save
 from cipherlog_core._filesystem import make_folder, open_regular, try_lock
 from cipherlog_core._folders import Folders
-from cipherlog_core._rotation import logs
+from cipherlog_core._rotation import last_segment_number, logs
 from cipherlog_core.ship._options import Destination
 from cipherlog_core.ship._otlp import Encoder, Entry, entries, signals
 from cipherlog_core.ship._send import Answer, Sender, sender
@@ -152,6 +154,10 @@ class Shipper:
                 "checkpoint", f"{path} is no checkpoint ({error}): it is kept as .bad, and all is shipped again."
             )
         for name, position in positions.items():
+            last = last_segment_number(self._folders.logs, name)
+            if position.after > last:  # the numbers begin anew; the file at hand is known by its head all the same
+                self._tell(f"behind {name}", f"{name} has no segment {position.after}: all that are there are shipped.")
+                position = replace(position, after=0)  # noqa: PLW2901
             self._tails[name] = Tail(self._folders.logs, name, position, self._tell)
 
     def _round(self) -> bool:

@@ -27,12 +27,12 @@ def run(folder: str, spool_dir: str | None, endpoint: str | None, protocol: str 
     """Ship *folder* until a signal, or *once*; the exit code. Raises `ValueError` for what cannot be used."""
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; --dir takes the folder of the logs")
-    if once and not (os.path.isdir(folder) and logs(folder)):
-        click.echo(
-            f"no logs in {os.path.abspath(folder)}. Nothing was logged there yet, or LOG_DIR is another.", err=True
-        )
-        return NO_LOGS
     to, resource = destinations(os.environ, endpoint, protocol), resource_attributes(os.environ)
+    if not (os.path.isdir(folder) and logs(folder)):
+        told = "Nothing was logged there, or LOG_DIR is another."
+        click.echo(f"no logs in {os.path.abspath(folder)} yet. {told}", err=True)
+        if once:
+            return NO_LOGS
     try:
         shipper = Shipper(
             Folders.of(folder, spool_dir), to, resource, _Teller().tell, partial(_recover, folder, spool_dir)
