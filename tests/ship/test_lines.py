@@ -94,7 +94,7 @@ def test_what_cannot_be_encoded_at_all_is_kept_and_the_rest_goes_on(
     ship: Ship, receiver: Receiver, folder: Path, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever comes: one line is put aside, with a notice."""
-    from cipherlog_core.ship._otlp import Encoder  # noqa: PLC0415
+    from cipherlog_core.ship._otlp import Encoder
 
     encode = Encoder.encode
 

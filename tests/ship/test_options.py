@@ -90,5 +90,5 @@ def test_metadata_that_grpc_refuses_is_refused_at_the_start() -> None:
 
 def test_nothing_to_ship_is_refused() -> None:
     """Else the checkpoint would move, and what was logged meanwhile never be sent."""
-    with pytest.raises(ValueError, match="OTEL_LOGS_EXPORTER.* are all none"):
+    with pytest.raises(ValueError, match=r"OTEL_LOGS_EXPORTER.* are all none"):
         destinations({f"OTEL_{signal}_EXPORTER": "none" for signal in ("LOGS", "TRACES", "METRICS")})

@@ -117,7 +117,7 @@ class HttpSender:
 
     def _cut(self) -> None:
         """End the request at hand, whatever it waits for."""
-        open_socket = self._socket or getattr(self._connection, "sock", None)  # the latter in the TLS handshake
+        open_socket: Any = self._socket or getattr(self._connection, "sock", None)  # the latter in the TLS handshake
         with suppress(OSError, TypeError):  # it is closed, or there is none
             socket.socket.shutdown(open_socket, socket.SHUT_RDWR)
 
