@@ -25,7 +25,10 @@ TAKEN: Reply = (200, {}, b"")
 
 
 class Receiver:
-    """*answer* is asked for each request with its path and message: a reply, ``"hang"``, ``"reset"``, ``"drip head"`` or ``"drip body"``."""
+    """*answer* is asked for each request with its path and message.
+
+    It says a reply, ``"hang"``, ``"reset"``, ``"drip head"`` or ``"drip body"``.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.answer: Callable[[str, Any], Reply | str] = lambda _path, _message: TAKEN

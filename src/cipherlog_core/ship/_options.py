@@ -13,7 +13,7 @@ Protocol = Literal["http/protobuf", "grpc"]
 SIGNALS = ("logs", "traces", "metrics")
 
 _PORTS = {"http/protobuf": 4318, "grpc": 4317}
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a header's name
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a header's name
 _COMPRESSIONS = ("none", "gzip")
 
 
@@ -125,7 +125,7 @@ def _check_url(variable: str, url: str, protocol: str) -> None:
 def _headers(variable: str, text: str, protocol: str) -> dict[str, str]:
     """Those that can be sent; neither name nor value is told."""
     headers = _pairs(variable, text)
-    name, value = (r"[0-9A-Za-z_.-]+", r"[ -~]*") if protocol == "grpc" else (_TOKEN, r"[\t -~\xa0-\xff]*")
+    name, value = (r"[0-9A-Za-z_.-]+", r"[ -~]*") if protocol == "grpc" else (_HEADER_NAME, r"[\t -~\xa0-\xff]*")
     for number, pair in enumerate(headers.items(), 1):
         is_reserved = protocol == "grpc" and pair[0].lower().startswith("grpc-")
         if is_reserved or not re.fullmatch(name, pair[0]) or not re.fullmatch(value, pair[1]):
@@ -146,11 +146,12 @@ def _check_files(values: _Values) -> None:
         key_variable, key = values.named("CLIENT_KEY")
         if path:
             context.load_cert_chain(path, key or None, password="")
-        elif key:
-            variable, path = key_variable, key
-            raise ValueError(f"it needs {variable.replace('KEY', 'CERTIFICATE')}")
     except (OSError, ValueError) as error:  # of ssl, too
         raise ValueError(f"{variable}={path!r} cannot be used: {error}") from None
+    if key and not path:
+        raise ValueError(
+            f"{key_variable}={key!r} cannot be used: it needs {key_variable.replace('KEY', 'CERTIFICATE')}"
+        )
 
 
 def _timeout(variable: str, text: str) -> float:
