@@ -322,19 +322,3 @@ def test_a_folder_without_logs_is_told(tmp_path: Path, receiver: Receiver) -> No
     process.communicate(timeout=10)
 
     assert f"no logs in {tmp_path / 'typo'} yet" in said[0]
-
-
-@pytest.mark.parametrize("status", [400])
-def test_no_socket_is_left_open(receiver: Receiver, folder: Path, status: int) -> None:
-    """As ``-W error`` would tell."""
-    write(folder, 1)
-    receiver.answer = lambda _path, _message: (status if receiver.asked == 1 else 200, {}, b"text")
-    call = command(folder, receiver.url, "--once")
-
-    done = subprocess.run(
-        [call[0], "-W", "error", *call[1:]], capture_output=True, text=True, timeout=30, check=False, env=os.environ
-    )
-
-    assert "ResourceWarning" not in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "1 lines shipped" in done.stderr
