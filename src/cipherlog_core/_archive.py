@@ -138,6 +138,8 @@ class Archiver:
         numbers = sorted({segment.number for segment in found})
         first = next(iter(numbers[-log.settings.backups :]), 0)
         shipped = shipped_to(log.folders, log.name)
+        if shipped is None and log.settings.otlp_endpoint is not None:
+            shipped = 0  # the shipper has not made its checkpoint yet
         if shipped is not None:
             most = numbers[-log.settings.backups * _UNSHIPPED :]
             first = max(min(first, shipped + 1), next(iter(most), 0))

@@ -13,6 +13,7 @@ from cipherlog_core._folders import Folders
 
 __all__ = ["HEAD", "Position", "head_of", "load", "path_of", "save", "shipped_to"]
 
+_VERSION = 1
 HEAD = 256  # bytes of a file's beginning that tell it from others: a record's id is among them
 
 
@@ -27,6 +28,10 @@ class Position(msgspec.Struct, frozen=True):
     head: str = ""
     """Digest of the first *measured* bytes of that next file: whether it is still the same."""
     measured: int = 0
+    end: int = 0
+    """Where a batch ends that some signals have delivered, and others not; 0: there is none."""
+    delivered: tuple[str, ...] = ()
+    """Those that have."""
 
 
 class _File(msgspec.Struct):
@@ -46,7 +51,19 @@ def load(folders: Folders) -> dict[str, Position]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     with os.fdopen(descriptor, "rb") as file:
-        return msgspec.json.decode(file.read(), type=_File).logs
+        found = msgspec.json.decode(file.read(), type=_File)
+    if found.version != _VERSION or not all(map(_is_possible, found.logs.values())):
+        raise ValueError(f"of version {found.version}, or of places that cannot be")
+    return found.logs
+
+
+def _is_possible(position: Position) -> bool:
+    reached = max(position.offset, position.end)
+    return (
+        min(position.after, position.offset, position.end) >= 0
+        and position.measured == min(HEAD, reached)
+        and len(position.head) == (32 if reached else 0)
+    )
 
 
 def save(folders: Folders, positions: dict[str, Position]) -> None:
@@ -57,7 +74,7 @@ def save(folders: Folders, positions: dict[str, Position]) -> None:
     with suppress(FileNotFoundError):  # of one who was killed
         os.unlink(unfinished)
     with os.fdopen(open_regular(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-        file.write(msgspec.json.encode(_File(1, positions)))
+        file.write(msgspec.json.encode(_File(_VERSION, positions)))
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)

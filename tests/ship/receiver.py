@@ -25,7 +25,10 @@ TAKEN: Reply = (200, {}, b"")
 
 
 class Receiver:
-    """*answer* is asked for each request with its path and message: a reply, ``"hang"`` or ``"reset"``."""
+    """*answer* is asked for each request with its path and message.
+
+    It says a reply, ``"hang"``, ``"reset"``, ``"drip head"`` or ``"drip body"``.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.answer: Callable[[str, Any], Reply | str] = lambda _path, _message: TAKEN
@@ -56,7 +59,7 @@ class Receiver:
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
@@ -67,6 +70,8 @@ class Receiver:
         reply = self.answer(handler.path, message)
         if reply == "hang":
             self._over.wait(60)
+        if reply in ("drip head", "drip body"):
+            self._drip(handler, b"HTTP/1.1 200 OK\r\n\r\n" if reply == "drip body" else b"HTTP/1.1 2")
         if isinstance(reply, str):
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             handler.connection.close()
@@ -84,6 +89,15 @@ class Receiver:
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         handler.wfile.write(data)
+
+    def _drip(self, handler: BaseHTTPRequestHandler, begun: bytes) -> None:
+        """Answer with *begun*, and then byte by byte without an end."""
+        try:
+            handler.wfile.write(begun)
+            while not self._over.wait(0.05):
+                handler.wfile.write(b"X")
+        except OSError:
+            pass  # it was given up
 
     def close(self) -> None:
         self._over.set()

@@ -123,6 +123,29 @@ def test_the_retry_info_of_a_receiver_is_honoured(
     assert logs.numbers == [0]
 
 
+def test_a_retry_info_of_nothing_keeps_the_back_off(
+    service: tuple[Logs, str], ship: Callable[..., Shipper], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It means now, which every receiver that is ailing would regret."""
+    monkeypatch.setattr(_shipper, "_BACK_OFF", (0.2, 0.2))
+    logs, _ = service
+    write(folder, 1)
+
+    def answer(context: grpc.ServicerContext) -> None:
+        if len(logs.asked) == 1:
+            detail = AnyMessage()
+            detail.Pack(RetryInfo(retry_delay=Duration()))
+            status = Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="now", details=[detail])
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "now")
+
+    logs.answer = answer
+
+    ship()
+
+    assert logs.asked[1] - logs.asked[0] >= 0.1
+
+
 def test_a_message_beyond_the_limit_of_the_receiver_is_split(
     service: tuple[Logs, str], ship: Callable[..., Shipper], folder: Path
 ) -> None:
@@ -174,5 +197,5 @@ def test_a_hanging_receiver_does_not_hold_the_command(service: tuple[Logs, str],
     begun = time.monotonic()
     process.terminate()
 
-    assert process.wait(10) == 0
+    assert process.wait(10) == 1  # something is left
     assert time.monotonic() - begun < 2.3

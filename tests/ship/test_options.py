@@ -45,3 +45,50 @@ def test_the_service_is_named_by_the_standard_variables() -> None:
     environ = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=a,env=x%2Cy", "OTEL_SERVICE_NAME": "b"}
 
     assert resource_attributes(environ) == {"service.name": "b", "env": "x,y"}
+
+
+BAD = {
+    "port": ("ENDPOINT", "http://h:99999"),
+    "word as port": ("ENDPOINT", "http://h:port"),
+    "no port": ("ENDPOINT", "http://h:0"),
+    "space": ("ENDPOINT", "http://h/a b"),
+    "bracket": ("ENDPOINT", "http://[::1"),
+    "user": ("ENDPOINT", "http://user:secretpw@h:1"),
+    "user and no scheme": ("ENDPOINT", "user:secretpw@h"),
+    "query": ("ENDPOINT", "http://h:1/x?key=secretpw"),
+    "fragment": ("LOGS_ENDPOINT", "http://h:1/x#secretpw"),
+    "value": ("HEADERS", "x=secretpw%0Ay"),
+    "name": ("HEADERS", "x%20secretpw=y"),
+    "beyond latin": ("HEADERS", "x=secretpw%E2%82%AC"),
+    "no file": ("CERTIFICATE", "/no/such.pem"),
+    "no pem": ("CERTIFICATE", __file__),
+    "no client pem": ("CLIENT_CERTIFICATE", __file__),
+    "key alone": ("CLIENT_KEY", __file__),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_what_can_never_work_is_refused_at_the_start(kind: str, protocol: str) -> None:
+    """The variable named, no secret of it told."""
+    name, text = f"OTEL_EXPORTER_OTLP_{BAD[kind][0]}", BAD[kind][1]
+
+    with pytest.raises(ValueError, match=name) as raised:
+        destinations({name: text}, protocol=protocol)
+
+    assert "secretpw" not in str(raised.value)
+
+
+def test_metadata_that_grpc_refuses_is_refused_at_the_start() -> None:
+    """HTTP has more."""
+    environ = {"OTEL_EXPORTER_OTLP_HEADERS": "x=%C3%A9"}
+    assert destinations(environ)["logs"].headers == {"x": "é"}
+
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_HEADERS: part 1 cannot be sent"):
+        destinations(environ, protocol="grpc")
+
+
+def test_nothing_to_ship_is_refused() -> None:
+    """Else the checkpoint would move, and what was logged meanwhile never be sent."""
+    with pytest.raises(ValueError, match=r"OTEL_LOGS_EXPORTER.* are all none"):
+        destinations({f"OTEL_{signal}_EXPORTER": "none" for signal in ("LOGS", "TRACES", "METRICS")})

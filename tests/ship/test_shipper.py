@@ -321,6 +321,18 @@ def test_segments_are_kept_until_they_are_shipped_up_to_a_bound(folder: Path, ca
     assert [record.message[:27] for record in caplog.records] == ["segments of app.jsonl befor"]
 
 
+def test_segments_are_kept_before_the_first_checkpoint_of_the_thread(folder: Path) -> None:
+    """It comes a moment after the first event."""
+    for number in range(1, 8):
+        write(folder, number)
+        closed(folder, number)
+    log = Log(Folders.of(str(folder)), "app.jsonl", Settings(backups=2, otlp_endpoint="http://127.0.0.1:9"))
+
+    Archiver(lambda: [log])._prune(log)
+
+    assert len(list(closed_segments(str(folder), "app.jsonl"))) == 7
+
+
 def test_segments_that_are_shipped_are_pruned_as_ever(ship: Ship, folder: Path) -> None:
     """And all of them where nobody ships."""
     for number in range(1, 8):

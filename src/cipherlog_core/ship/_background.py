@@ -90,8 +90,9 @@ class Background:
         except ValueError as error:
             notice("otlp", f"nothing is shipped: {error}.")
             return True
-        shipper = Shipper(folders, to, resource, notice)
         _keep_out_of_the_logs()  # now that their loggers exist
+        shipper = Shipper(folders, to, resource, notice)
+        _keep_out_of_the_logs()  # gRPC's exist now
         self._shippers[folders.logs] = shipper
         if number != self._run_number:  # the end came while the libraries were imported
             shipper.finish()

@@ -13,6 +13,7 @@ Protocol = Literal["http/protobuf", "grpc"]
 SIGNALS = ("logs", "traces", "metrics")
 
 _PORTS = {"http/protobuf": 4318, "grpc": 4317}
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a header's name
 _COMPRESSIONS = ("none", "gzip")
 
 
@@ -42,6 +43,9 @@ def destinations(
     Raises `ValueError`, which names the variable, for a value that cannot be used.
     """
     wanted = [signal for signal in SIGNALS if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip() != "none"]
+    if not wanted:
+        names = ", ".join(f"OTEL_{signal.upper()}_EXPORTER" for signal in SIGNALS)
+        raise ValueError(f"{names} are all none: nothing would be shipped, and all counted as shipped")
     return {signal: _destination(_Values(environ, signal), endpoint, protocol) for signal in wanted}
 
 
@@ -80,23 +84,74 @@ def _destination(values: _Values, endpoint: str | None, protocol: str | None) ->
     is_insecure = values["INSECURE"].lower() == "true"
     if protocol == "grpc" and "://" not in url:
         url = f"{'http' if is_insecure else 'https'}://{url}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{variable}={url!r} cannot be used: it is a URL, such as http://localhost:{_PORTS[protocol]}")
+    _check_url(variable, url, protocol)
     if protocol == "http/protobuf" and (endpoint or not values.is_own("ENDPOINT")):
         base = re.sub(r"/v1/(logs|traces|metrics)/?$", "", url).rstrip("/")
         url = f"{base}/v1/{values.signal}"
+    _check_files(values)
     return Destination(
         url,
         protocol,
-        _pairs(*values.named("HEADERS")),
+        _headers(*values.named("HEADERS"), protocol),
         _timeout(*values.named("TIMEOUT")),
         values.chosen("COMPRESSION", _COMPRESSIONS),
-        parts.scheme == "http",
+        url.startswith("http:"),
         values["CERTIFICATE"] or None,
         values["CLIENT_CERTIFICATE"] or None,
         values["CLIENT_KEY"] or None,
     )
+
+
+def _check_url(variable: str, url: str, protocol: str) -> None:
+    """What is told of it has neither its user nor its query: they may be secrets."""
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port, or a bracket
+        is_whole = False
+    shown = re.sub(r"[?#].*", "", re.sub(r"(?<=/).*@|^[^/]*@", "", url, flags=re.DOTALL), flags=re.DOTALL)
+    if not is_whole or not re.fullmatch(r"[!-~]+", url):
+        raise ValueError(
+            f"{variable}={shown!r} cannot be used: it is a URL, such as http://localhost:{_PORTS[protocol]}"
+        )
+    if "@" in parts.netloc:
+        raise ValueError(
+            f"{variable}={shown!r} cannot be used with a user in it: credentials go in OTEL_EXPORTER_OTLP_HEADERS"
+        )
+    if "?" in url or "#" in url:
+        raise ValueError(f"{variable}={shown!r} cannot be used with a query or a fragment: what it says goes nowhere")
+
+
+def _headers(variable: str, text: str, protocol: str) -> dict[str, str]:
+    """Those that can be sent; neither name nor value is told."""
+    headers = _pairs(variable, text)
+    name, value = (r"[0-9A-Za-z_.-]+", r"[ -~]*") if protocol == "grpc" else (_HEADER_NAME, r"[\t -~\xa0-\xff]*")
+    for number, pair in enumerate(headers.items(), 1):
+        is_reserved = protocol == "grpc" and pair[0].lower().startswith("grpc-")
+        if is_reserved or not re.fullmatch(name, pair[0]) or not re.fullmatch(value, pair[1]):
+            raise ValueError(f"{variable}: part {number} cannot be sent as a header")
+    return headers
+
+
+def _check_files(values: _Values) -> None:
+    """Read the files in PEM as the request will."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    variable, path = values.named("CERTIFICATE")
+    try:
+        if path:
+            context.load_verify_locations(path)
+        variable, path = values.named("CLIENT_CERTIFICATE")
+        key_variable, key = values.named("CLIENT_KEY")
+        if path:
+            context.load_cert_chain(path, key or None, password="")
+    except (OSError, ValueError) as error:  # of ssl, too
+        raise ValueError(f"{variable}={path!r} cannot be used: {error}") from None
+    if key and not path:
+        raise ValueError(
+            f"{key_variable}={key!r} cannot be used: it needs {key_variable.replace('KEY', 'CERTIFICATE')}"
+        )
 
 
 def _timeout(variable: str, text: str) -> float:

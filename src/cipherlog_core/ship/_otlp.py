@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
@@ -26,7 +27,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNNAMED = "unknown_service"  # as OpenTelemetry calls it
 _GROUP = "cipherlog_core.ship"
-_INT64 = 1 << 63
+_INT64, _UINT64 = 1 << 63, 1 << 64
+_DEEPEST = 24  # lists and objects in each other; protobuf decoders end at 100 messages, an object makes 3
+_OURS = "log.record.uid", "log.file.name"  # what a record is told by, whatever a field is called
 _EXC = {"type": "exception.type", "message": "exception.message", "stack": "exception.stacktrace"}
 
 Record = dict[str, Any]
@@ -63,12 +66,13 @@ def entries(lines: Iterable[bytes]) -> list[Entry]:
 def _record(line: bytes) -> Record | None:
     try:
         record = msgspec.json.decode(line)
-        is_ours = isinstance(record["fields"], dict) and all(
-            isinstance(record[key], str) for key in ("event", "id", "logger")
+        is_ours = (
+            isinstance(record["fields"], dict)
+            and all(isinstance(record[key], str) for key in ("event", "id", "logger"))
+            and isinstance(record.setdefault("server", None), str | None)
+            and 0 <= nanoseconds(record["ts"]) < _UINT64
         )
-        record.setdefault("server", None)
-        nanoseconds(record["ts"])
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError):
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, KeyError):
         return None
     return record if is_ours else None
 
@@ -100,13 +104,14 @@ class Encoder:
         return request
 
     def _log(self, log: str, entry: Entry, observed: int) -> LogRecord:
-        if entry.record is None:
-            body = AnyValue(string_value=entry.line.decode(errors="replace"))
-            return LogRecord(observed_time_unix_nano=observed, body=body, attributes=attributes({"log.file.name": log}))
-        record = log_record(entry.record, log, observed)
-        if not record.span_id and (span := self._span(entry.record)):
-            record.trace_id, record.span_id = span.trace_id, span.span_id
-        return record
+        if entry.record is not None:
+            with suppress(Exception):  # whatever another program writes under our names: it is text at least
+                record = log_record(entry.record, log, observed)
+                if not record.span_id and (span := self._span(entry.record)):
+                    record.trace_id, record.span_id = span.trace_id, span.span_id
+                return record
+        body = AnyValue(string_value=entry.line.decode(errors="replace"))
+        return LogRecord(observed_time_unix_nano=observed, body=body, attributes=attributes({"log.file.name": log}))
 
     def _span(self, record: Record) -> Span | None:
         more = self._more.get(record["event"])
@@ -132,7 +137,7 @@ class Encoder:
                 for one in records
                 if one["event"] == event and (one.get("server") or "", one.get("logger") or "") == (server, logger)
             ]
-            if found := self._more[event].metrics(group):
+            if found := _metrics_of(self._more[event], group):
                 scope = ScopeMetrics(scope=_scope(logger), metrics=found)
                 resource = self._resource_of(server or None)
                 request.resource_metrics.append(ResourceMetrics(resource=resource, scope_metrics=[scope]))
@@ -143,12 +148,35 @@ class Encoder:
         return Resource(attributes=attributes({**name, **self._resource}))
 
 
+def _metrics_of(more: Signals, records: Sequence[Record]) -> list[Metric]:
+    """What *records* add; each alone where they cannot be added, and nothing for one that makes none."""
+    try:
+        return more.metrics(records)
+    except Exception:  # noqa: BLE001  as of spans; sums may overflow, too
+        return [metric for one in records for metric in _metrics_of(more, [one])] if len(records) > 1 else []
+
+
 def log_record(record: Record, log: str, observed: int) -> LogRecord:
-    """The log record of a *record* of the file *log*. Its fields keep their names; what is null is left out."""
+    """The log record of a *record* of the file *log*. Its fields keep their names; what is null is left out.
+
+    A field wins over what the head says under the same name, but for `_OURS`: there it is called ``fields.…``.
+    """
     fields = dict(record["fields"])
     body = fields.pop("message") if record["event"] == "log" and "message" in fields else record["event"]
     exc = fields.pop("exc") if isinstance(fields.get("exc"), dict) else {}
     trace_id, span_id = ids_of(fields)
+    found = {f"fields.{name}" if name in _OURS else name: value for name, value in _flat(fields, "")}
+    more = {
+        **{_EXC.get(name, f"exc.{name}"): _stack(value) if name == "stack" else value for name, value in exc.items()},
+        "log.record.uid": record["id"],
+        "log.file.name": log,
+        "process.pid": record.get("pid"),
+        "thread.name": record.get("thread"),
+        "server": record.get("server"),
+        "tool": record.get("tool"),
+        "session.id": record.get("session_id"),
+        "request_id": record.get("request_id"),
+    }
     return LogRecord(
         time_unix_nano=nanoseconds(record["ts"]),
         observed_time_unix_nano=observed,
@@ -158,24 +186,14 @@ def log_record(record: Record, log: str, observed: int) -> LogRecord:
         body=_any(body),
         trace_id=trace_id,
         span_id=span_id,
-        attributes=attributes(
-            {
-                **fields,
-                **{
-                    _EXC.get(name, f"exc.{name}"): "\n".join(value) if name == "stack" else value
-                    for name, value in exc.items()
-                },
-                "log.record.uid": record["id"],
-                "log.file.name": log,
-                "process.pid": record.get("pid"),
-                "thread.name": record.get("thread"),
-                "server": record.get("server"),
-                "tool": record.get("tool"),
-                "session.id": record.get("session_id"),
-                "request_id": record.get("request_id"),
-            }
-        ),
+        attributes=[
+            KeyValue(key=key, value=_any(value)) for key, value in {**found, **dict(_flat(more, "")), **found}.items()
+        ],
     )
+
+
+def _stack(lines: Any) -> Any:
+    return "\n".join(map(str, lines)) if isinstance(lines, list) else lines
 
 
 def nanoseconds(ts: str) -> int:
@@ -197,15 +215,18 @@ def attributes(values: Mapping[str, Any]) -> list[KeyValue]:
     return [KeyValue(key=key, value=_any(value)) for key, value in _flat(values, "")]
 
 
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], prefix: str, left: int = _DEEPEST) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+        if isinstance(value, dict) and left:
+            yield from _flat(value, f"{prefix}{name}.", left - 1)
         elif value is not None:
             yield f"{prefix}{name}", value
 
 
-def _any(value: Any) -> AnyValue:
+def _any(value: Any, left: int = _DEEPEST) -> AnyValue:
+    """*value*; what is deeper in it than *left* is JSON."""
+    if not left and isinstance(value, list | dict):
+        return AnyValue(string_value=msgspec.json.encode(value).decode())
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
     if isinstance(value, str):
@@ -215,9 +236,9 @@ def _any(value: Any) -> AnyValue:
     if isinstance(value, float):
         return AnyValue(double_value=value)
     if isinstance(value, list):
-        return AnyValue(array_value=ArrayValue(values=[_any(one) for one in value]))
+        return AnyValue(array_value=ArrayValue(values=[_any(one, left - 1) for one in value]))
     if isinstance(value, dict):
-        pairs = [KeyValue(key=name, value=_any(one)) for name, one in value.items()]
+        pairs = [KeyValue(key=name, value=_any(one, left - 1)) for name, one in value.items()]
         return AnyValue(kvlist_value=KeyValueList(values=pairs))
     return AnyValue() if value is None else AnyValue(string_value=str(value))
 

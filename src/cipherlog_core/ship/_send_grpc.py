@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServ
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
+from cipherlog_core._redact import clean_text
 from cipherlog_core.ship._options import Destination
 from cipherlog_core.ship._send import Answer, partial_success
 
@@ -77,7 +78,7 @@ def _content(path: str | None) -> bytes | None:
 
 def _answer(error: Any) -> Answer:
     code, details = error.code(), error.details() or ""
-    reason = f"{code.name}: {details}"[:200]
+    reason = f"{code.name}: {clean_text(details)}"[:200]
     if code in _SIZES and ("larger than" in details or "too large" in details):
         return Answer("too large", reason)
     if code in _REFUSED:

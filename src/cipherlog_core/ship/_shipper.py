@@ -11,10 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from cipherlog_core._checkpoint import Position, load, path_of, save
 from cipherlog_core._filesystem import make_folder, open_regular, try_lock
 from cipherlog_core._folders import Folders
-from cipherlog_core._rotation import logs
+from cipherlog_core._rotation import last_segment_number, logs
 from cipherlog_core.ship._options import Destination
 from cipherlog_core.ship._otlp import Encoder, Entry, entries, signals
 from cipherlog_core.ship._send import Answer, Sender, sender
@@ -76,6 +78,8 @@ class Shipper:
         self._stop = threading.Event()
         self._last_look = threading.Event()
         self._patience: float | None = None
+        self._is_saved = True
+        self._note: Callable[[], object] = lambda: None  # saves what of the batch at hand is delivered
 
     def run(self, *, once: bool = False, patience: float | None = None) -> bool:
         """Ship until `stop`; with *once*, until all that there is has been shipped. False where something is left.
@@ -87,13 +91,16 @@ class Shipper:
         try:
             while not self._stop.is_set():
                 if not self._lead():
-                    if once or self._last_look.wait(_ELECT):
+                    if once:
+                        self.trouble = "another process ships this folder"
                         return False
+                    if self._last_look.wait(_ELECT):
+                        return True  # it is that one's
                     continue
                 is_last = once or self._last_look.is_set()
                 if not self._round():
                     if is_last:
-                        return True
+                        return self._is_saved or self._saves_at_last()
                     self._last_look.wait(_POLL)
         except _Ended:
             return False
@@ -147,6 +154,10 @@ class Shipper:
                 "checkpoint", f"{path} is no checkpoint ({error}): it is kept as .bad, and all is shipped again."
             )
         for name, position in positions.items():
+            last = last_segment_number(self._folders.logs, name)
+            if position.after > last:  # the numbers begin anew; the file at hand is known by its head all the same
+                self._tell(f"behind {name}", f"{name} has no segment {position.after}: all that are there are shipped.")
+                position = replace(position, after=0)  # noqa: PLW2901
             self._tails[name] = Tail(self._folders.logs, name, position, self._tell)
 
     def _round(self) -> bool:
@@ -159,7 +170,7 @@ class Shipper:
         for tail in self._tails.values():
             batch = tail.read(_LINES, _BYTES)
             if batch is not None:
-                self._ship(batch)
+                self._ship(tail, batch)
                 tail.accept(batch)
                 self._save()
                 self.shipped.lines += len(batch.lines)
@@ -181,19 +192,40 @@ class Shipper:
     def _save(self) -> None:
         try:
             save(self._folders, {name: tail.position for name, tail in self._tails.items()})
+            self._is_saved = True
         except OSError as error:  # a full disk: the position is known here, and a later batch saves it
+            self._is_saved = False
             self._tell("unsaved", f"the checkpoint cannot be saved, a crash now would ship lines again: {error}")
 
-    def _ship(self, batch: Batch) -> None:
-        known = entries(batch.lines)
+    def _saves_at_last(self) -> bool:
+        self._save()
+        if not self._is_saved:
+            self.trouble = "the checkpoint cannot be saved, these lines will be shipped again"
+        return self._is_saved
+
+    def _ship(self, tail: Tail, batch: Batch) -> None:
+        known, delivered = entries(batch.lines), tail.delivered(batch)
+
+        def note() -> None:
+            if delivered and delivered != tail.delivered(batch):
+                tail.note(batch, delivered)
+                self._save()
+
+        self._note = note
         for signal in self._senders:
-            self._deliver(signal, batch.log, known)
+            if signal not in delivered:
+                self._deliver(signal, batch.log, known)
+                delivered = (*delivered, signal)
 
     def _deliver(self, signal: str, log: str, batch: Sequence[Entry]) -> None:
-        request = self._encoder.encode(signal, log, batch)
-        if request is None:
-            return
-        answer = self._send(signal, request)
+        try:
+            request = self._encoder.encode(signal, log, batch)
+        except Exception as error:  # noqa: BLE001  nothing in a line may stop those after it
+            answer = Answer("too large" if len(batch) > 1 else "refused", f"it cannot be encoded: {error}")
+        else:
+            if request is None:
+                return
+            answer = self._send(signal, request)
         if answer.kind == "too large" and len(batch) > 1:
             half = len(batch) // 2
             self._deliver(signal, log, batch[:half])
@@ -218,8 +250,11 @@ class Shipper:
                 self.trouble = None
                 return answer
             self.trouble = answer.reason
+            self._note()  # a signal that is away has the others sent no second time, however this ends
             self._tell(f"later {signal}", f"{signal} cannot be delivered, it is tried again: {answer.reason}")
-            pause = wait * random.uniform(0.5, 1.0) if answer.wait is None else answer.wait  # noqa: S311
+            pause = wait * random.uniform(0.5, 1.0)  # noqa: S311
+            if answer.wait:
+                pause = max(answer.wait, _BACK_OFF[0])
             if self._last_look.is_set() or self._is_tired(begun, pause):
                 raise _Ended
             if self._last_look.wait(pause):

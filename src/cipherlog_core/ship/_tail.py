@@ -49,6 +49,7 @@ class Tail:
         self._file: BinaryIO | None = None
         self._number: int | None = None  # that of the segment that is open; None for the log itself
         self._is_broken = False
+        self._has_more = False  # whether the file holds what was not read
         self._buffer = b""  # what was read, from `position` on
 
     def read(self, most_lines: int, most_bytes: int) -> Batch | None:
@@ -72,10 +73,21 @@ class Tail:
         self._buffer = self._buffer[batch.position.offset - self.position.offset :]
         self.position = batch.position
 
+    def note(self, batch: Batch, delivered: tuple[str, ...]) -> None:
+        """Remember which signals have delivered *batch*, which is not accepted yet: it comes as it is."""
+        place = batch.position
+        self.position = Position(
+            place.after, self.position.offset, place.head, place.measured, end=place.offset, delivered=delivered
+        )
+
+    def delivered(self, batch: Batch) -> tuple[str, ...]:
+        """The signals that have."""
+        return self.position.delivered if batch.position.offset == self.position.end else ()
+
     @property
     def is_at_end(self) -> bool:
         """Whether all that the log held at the last `read` is accepted."""
-        return self._number is None and not self._buffer
+        return self._number is None and not self._buffer and not self._has_more
 
     def close(self) -> None:
         """Close the file; the next `read` goes on from `position`."""
@@ -125,29 +137,38 @@ class Tail:
             self._break(error)
 
     def _is_meant(self, file: BinaryIO) -> bool:
-        if not self.position.offset:
+        if not self.position.measured:
             return True
         if head_of(_read(file, self.position.measured)) != self.position.head:
             return False
-        return isinstance(file, _Unpacked) or os.fstat(file.fileno()).st_size >= self.position.offset
+        end = max(self.position.offset, self.position.end)
+        if isinstance(file, _Unpacked):
+            return file.seek(end) == end
+        return os.fstat(file.fileno()).st_size >= end
 
     def _fill(self) -> bool:
         """Read on as far as a line can be long; whether anything came."""
         file, before = cast("BinaryIO", self._file), len(self._buffer)
+        self._has_more = not self._is_broken
         try:
-            while not self._is_broken and len(self._buffer) < _LONGEST and (data := file.read(_STEP)):
+            while self._has_more and len(self._buffer) < _LONGEST:
+                data = file.read(_STEP)
                 self._buffer += data
+                self._has_more = bool(data)
         except _BROKEN as error:
             self._break(error)
         return len(self._buffer) > before
 
     def _break(self, error: Exception) -> None:
-        self._is_broken = True
+        self._is_broken, self._has_more = True, False
         self.unreadable += 1
         self._tell(f"unreadable {self.name}", f"a file of {self.name} cannot be read to its end: {error}")
 
     def _cut(self, most_lines: int, most_bytes: int) -> int:
         """The end, in the buffer, of the last line of the next batch; 0 where there is no whole one."""
+        end = self.position.end - self.position.offset
+        if 0 < end <= len(self._buffer):
+            return end
         end = 0
         for _ in range(most_lines):
             next_end = self._buffer.find(b"\n", end) + 1

@@ -27,12 +27,12 @@ def run(folder: str, spool_dir: str | None, endpoint: str | None, protocol: str 
     """Ship *folder* until a signal, or *once*; the exit code. Raises `ValueError` for what cannot be used."""
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; --dir takes the folder of the logs")
-    if once and not (os.path.isdir(folder) and logs(folder)):
-        click.echo(
-            f"no logs in {os.path.abspath(folder)}. Nothing was logged there yet, or LOG_DIR is another.", err=True
-        )
-        return NO_LOGS
     to, resource = destinations(os.environ, endpoint, protocol), resource_attributes(os.environ)
+    if not (os.path.isdir(folder) and logs(folder)):
+        told = "Nothing was logged there, or LOG_DIR is another."
+        click.echo(f"no logs in {os.path.abspath(folder)} yet. {told}", err=True)
+        if once:
+            return NO_LOGS
     try:
         shipper = Shipper(
             Folders.of(folder, spool_dir), to, resource, _Teller().tell, partial(_recover, folder, spool_dir)
@@ -81,7 +81,7 @@ def _run(shipper: Shipper, *, once: bool) -> int:
         ended.set()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        shipper.stop()
+        shipper.finish()
         is_told.append(True)
 
     is_told: list[bool] = []
@@ -91,22 +91,23 @@ def _run(shipper: Shipper, *, once: bool) -> int:
         pass
     if is_told:
         ended.wait(_END - _REPEAT)
+        shipper.stop()
     for number, handler in before.items():
         signal.signal(number, handler)
     if results and isinstance(results[0], Exception):
-        raise results[0]
-    return _code(shipper, is_done=bool(is_told) or results == [True])
+        click.echo(f"not all is shipped: {type(results[0]).__name__}: {results[0]}", err=True)
+        return UNDELIVERED
+    return _code(shipper, is_done=results == [True], why="the signal came first" if is_told else "it is not known why")
 
 
-def _code(shipper: Shipper, *, is_done: bool) -> int:
+def _code(shipper: Shipper, *, is_done: bool, why: str) -> int:
     shipped = shipper.shipped
     click.echo(
         f"{shipped.lines} lines shipped, {shipped.parked} refused and kept, {shipped.rejected} taken and thrown away",
         err=True,
     )
     if not is_done:
-        trouble = shipper.trouble or "another process ships this folder"
-        click.echo(f"not all is shipped: {trouble}", err=True)
+        click.echo(f"not all is shipped: {shipper.trouble or why}", err=True)
     if shipped.parked or shipped.rejected or not is_done:
         return UNDELIVERED
     return UNREADABLE if shipped.unreadable else FINE
