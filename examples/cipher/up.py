@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,6 +24,9 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="needs OPENROUTER_API_KEY, and costs money")
     options = parser.parse_args()
     servers = yaml.safe_load(options.config.read_text())["servers"]
+    toggles = {name: environment_of(name, it) for name, it in servers.items()}
+    for name, it in servers.items():
+        must_be_free(name, it["port"])
     health_of = ",".join(
         f"{name}=http://127.0.0.1:{it['port']}/stats" for name, it in servers.items() if name != "health"
     )
@@ -36,22 +40,39 @@ def main() -> None:
         started = {}
         for name, it in servers.items():
             command = [sys.executable, str(HERE / it["script"]), "--port", str(it["port"])]
-            started[name] = subprocess.Popen(command, env={**environment, **it["env"]})
+            started[name] = subprocess.Popen(command, env={**environment, **toggles[name]})
             stack.callback(end, started[name])
         for name, it in servers.items():
-            wait_for(it["port"], started[name])
+            wait_for(name, it["port"], started[name])
             print(name, f"pid {started[name].pid}", f"http://127.0.0.1:{it['port']}", flush=True)
         signal.pause()
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def environment_of(name: str, server: dict[str, Any]) -> dict[str, str]:
+    """The `env` of a server as text, so that YAML's ``false`` and ``1000`` need no quotes."""
+    found = server.get("env") or {}
+    if not isinstance(found, dict):
+        sys.exit(f"{name}: env is no mapping of names to values")
+    for key, value in found.items():
+        if not isinstance(value, str | int | float):
+            sys.exit(f"{name}: env: {key}: {value!r} is no text, number or switch")
+    return {str(key): str(value).lower() if isinstance(value, bool) else str(value) for key, value in found.items()}
+
+
+def must_be_free(name: str, port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        sys.exit(f"{name}: port {port} is taken by another program")
+
+
+def wait_for(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
-    while True:
+    while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
-        if process.poll() is not None or time.monotonic() > deadline:
-            sys.exit(f"nothing answers at port {port}: {process.args}")
         time.sleep(0.05)
+    sys.exit(f"{name}: nothing of its own answers at port {port}: {process.args}")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
