@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,10 @@ signal.pause()
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-    yield port
+    return port
 
 
 def start(folder: Path, port: int, more: str) -> subprocess.Popen[str]:
