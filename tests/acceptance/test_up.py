@@ -52,6 +52,7 @@ def start(folder: Path, port: int, more: str) -> subprocess.Popen[str]:
     [
         (", env: {LOG_JSON: false, LOG_ROTATE_SIZE: 1000}", {"LOG_JSON": "false", "LOG_ROTATE_SIZE": "1000"}),
         (', env: {LOG_JSON: "True", LOG_DIR: logs}', {"LOG_JSON": "True", "LOG_DIR": "logs"}),
+        (", env: {LOG_FILE_MODE: 0640, LOG_CONSOLE: off}", {"LOG_FILE_MODE": "0640", "LOG_CONSOLE": "off"}),
         ("", {}),
         (", env: ", {}),
     ],
@@ -69,7 +70,8 @@ def test_toggles_reach_a_server_as_text(env: str, told: dict[str, str], tmp_path
 
 
 @pytest.mark.parametrize(
-    ("env", "words"), [("{LOG_DIR: [a]}", ["LOG_DIR", "['a']"]), ("{LOG_DIR: }", ["LOG_DIR", "None"]), ("[a]", ["env"])]
+    ("env", "words"),
+    [("{LOG_DIR: [a]}", ["LOG_DIR", "['a']"]), ("{LOG_DIR: {b: c}}", ["LOG_DIR", "{'b': 'c'}"]), ("[a]", ["env"])],
 )
 def test_what_is_no_toggle_is_said_in_a_line(env: str, words: list[str], tmp_path: Path, port: int) -> None:
     """The server and the key are named, and nothing is started."""
@@ -89,7 +91,7 @@ def test_a_port_that_another_has_is_refused(tmp_path: Path) -> None:
             out, errors = process.communicate(timeout=30)
 
     assert (process.returncode, out) == (1, "")
-    assert errors == f"one: port {port} is taken by another program\n"
+    assert errors == f"one: port {port} cannot be had: Address already in use\n"
     assert not (tmp_path / "told").exists()
 
 
