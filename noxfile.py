@@ -17,7 +17,9 @@ nox.options.error_on_external_run = True
 @nox.parametrize("name", list(SDKS), ids=list(SDKS))
 def sdk(session: nox.Session, name: str) -> None:
     """The suite, the known cases and the how-to of one SDK."""
-    session.install(*SDKS[name]["packages"], ".[all]", "pytest", "fastjsonschema", *SDKS[name].get("beside", []))
+    session.install(
+        *SDKS[name]["packages"], ".[all]", "pytest", "fastjsonschema", "trustme", *SDKS[name].get("beside", [])
+    )
     session.run(
         *("pytest", "-W", "default", "tests/sdks", *session.posargs),
         env={"OPENROUTER_TAP_SDKS": " ".join(SDKS[name]["adapters"])},

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,7 +23,11 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=HERE / "cipher.yml")
     parser.add_argument("--real", action="store_true", help="needs OPENROUTER_API_KEY, and costs money")
     options = parser.parse_args()
-    servers = yaml.safe_load(options.config.read_text())["servers"]
+    # Each value as the text that is written: 0640 is no 416, and off no False.
+    servers = yaml.load(options.config.read_text(), yaml.BaseLoader)["servers"]  # noqa: S506  it makes only text
+    toggles = {name: environment_of(name, it) for name, it in servers.items()}
+    for name, it in servers.items():
+        must_be_free(name, int(it["port"]))
     health_of = ",".join(
         f"{name}=http://127.0.0.1:{it['port']}/stats" for name, it in servers.items() if name != "health"
     )
@@ -35,23 +40,40 @@ def main() -> None:
             environment["OPENROUTER_TAP_HOSTS"] = origin.removeprefix("http://")
         started = {}
         for name, it in servers.items():
-            command = [sys.executable, str(HERE / it["script"]), "--port", str(it["port"])]
-            started[name] = subprocess.Popen(command, env={**environment, **it["env"]})
+            command = [sys.executable, str(HERE / it["script"]), "--port", it["port"]]
+            started[name] = subprocess.Popen(command, env={**environment, **toggles[name]})
             stack.callback(end, started[name])
         for name, it in servers.items():
-            wait_for(it["port"], started[name])
+            wait_for(name, int(it["port"]), started[name])
             print(name, f"pid {started[name].pid}", f"http://127.0.0.1:{it['port']}", flush=True)
         signal.pause()
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def environment_of(name: str, server: dict[str, Any]) -> dict[str, str]:
+    """The `env` of a server, if it has one."""
+    found = server.get("env") or {}
+    if not isinstance(found, dict):
+        sys.exit(f"{name}: env is no mapping of names to values")
+    for key, value in found.items():
+        if not isinstance(value, str):
+            sys.exit(f"{name}: env: {key}: {value!r} is no text, number or switch")
+    return found
+
+
+def must_be_free(name: str, port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        sys.exit(f"{name}: port {port} cannot be had: {os.strerror(error.errno or 0)}")
+
+
+def wait_for(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
-    while True:
+    while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
-        if process.poll() is not None or time.monotonic() > deadline:
-            sys.exit(f"nothing answers at port {port}: {process.args}")
         time.sleep(0.05)
+    sys.exit(f"{name}: nothing of its own answers at port {port}: {process.args}")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -98,6 +98,21 @@ def test_torn_lines_are_counted_apart(tmp_path: Path) -> None:
     assert (report.total.calls, report.total.cost, report.torn) == (2, Decimal("1.0"), 5)
 
 
+@pytest.mark.parametrize("wrong", [{"ts": 1}, {"id": None}, {"id": None, "ts": 1, "event": "records_dropped"}])
+def test_a_line_that_is_no_record_is_in_nothing(wrong: dict[str, Any], tmp_path: Path) -> None:
+    """JSON with the event of a record but no id or no time: no sum counts it, and no time is taken from it."""
+    good = line("2026-11-02T00:00:00Z", "m", "0.5")
+    bad = {**json.loads(line("2026-11-01T00:00:00Z", "m", "0.5")), **wrong}
+    bad["fields"]["dropped"] = 7
+    (tmp_path / NAMES[0]).write_text(json.dumps(bad) + "\n")
+    (tmp_path / NAMES[1]).write_text(good)
+    report = read_report(str(tmp_path))
+
+    assert (report.total.calls, report.total.cost, report.dropped, report.torn) == (1, Decimal("0.5"), 0, 1)
+    assert report.oldest == report.since == report.until == "2026-11-02T00:00:00Z"
+    assert report.oldest_file == str(tmp_path / NAMES[1])
+
+
 def test_a_record_that_is_there_twice_is_summed_once(tmp_path: Path) -> None:
     """A machine that went down can leave a batch in the log and in the ring: the id tells."""
     good = line("2026-11-01T00:00:00Z", "m", "0.5")

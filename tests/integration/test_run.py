@@ -147,6 +147,17 @@ def test_a_pipe_that_nobody_reads_ends_other_programs(folder: Path) -> None:
     assert (done.stdout, done.stderr) == ("y\n", f"{128 + signal.SIGPIPE}\n")
 
 
+@pytest.mark.parametrize("path", [None, "", ":a::b:", f"{STARTUP}:a:", f"{STARTUP}:"])
+def test_the_path_of_the_program_is_kept(path: str | None, tmp_path: Path) -> None:
+    """What was on PYTHONPATH follows our folder as it was, with the empty entries that are the current folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {} if path is None else {"PYTHONPATH": path}
+    done = start(tmp_path, "sh", "-c", "echo $PYTHONPATH", env=environment)
+
+    kept = path.removeprefix(f"{STARTUP}:") if path else None
+    assert done.stdout == (STARTUP if path in (None, "") else f"{STARTUP}:{kept}") + "\n", done.stderr
+
+
 def test_off_is_off(folder: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     """With OPENROUTER_TAP=off nothing is recorded, nor is the tap imported."""
     monkeypatch.setenv("OPENROUTER_TAP", "off")
@@ -217,7 +228,8 @@ def test_an_interpreter_that_cannot_import_the_tap(folder: Path, logs: Logs) -> 
 def test_a_program_that_is_not_there(folder: Path) -> None:
     """Exit codes as those of shells, and no traceback."""
     (folder / "data").write_text("no program")
-    missing, refused = start(folder, "no-such-program"), start(folder, "./data")
+    missing, refused, empty = (start(folder, name) for name in ("no-such-program", "./data", ""))
 
-    assert (missing.returncode, refused.returncode) == (127, 126)
+    assert (missing.returncode, refused.returncode, empty.returncode) == (127, 126, 127)
+    assert empty.stderr == "openrouter-tap run: the name of the program is empty\n"
     assert missing.stderr == "openrouter-tap run: no-such-program: No such file or directory\n"

@@ -12,10 +12,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from openrouter_tap.simulator import _chat, create_app, running
+from openrouter_tap.simulator import create_app, running
 
-_envelope = _chat._envelope
-_chat._envelope = lambda *args, **more: {"system_fingerprint": None, **_envelope(*args, **more)}  # the openrouter SDK's
 _COST = re.compile(rb'"cost":([\d.e-]+)')
 
 

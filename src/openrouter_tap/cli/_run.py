@@ -20,6 +20,9 @@ def run(command: tuple[str, ...]) -> NoReturn:
 
     What begins like an option or names a Python file is handed to the Python that runs this.
     """
+    if not command[0]:
+        sys.stderr.write("openrouter-tap run: the name of the program is empty\n")
+        sys.exit(_NOT_FOUND)
     if command[0].startswith("-") or command[0].endswith(".py"):
         command = (sys.executable, *command)
     for name in _IGNORED_BY_PYTHON:
@@ -33,6 +36,10 @@ def run(command: tuple[str, ...]) -> NoReturn:
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
-    """*given*, with the folder of our `sitecustomize` first on PYTHONPATH: children inherit it."""
-    folders = [folder for folder in given.get("PYTHONPATH", "").split(os.pathsep) if folder not in ("", _STARTUP)]
+    """*given*, with the folder of our `sitecustomize` first on PYTHONPATH: children inherit it.
+
+    The rest of it stays as it is, empty entries too: they are the folder in which a Python starts.
+    """
+    path = given.get("PYTHONPATH")
+    folders = [folder for folder in path.split(os.pathsep) if folder != _STARTUP] if path else []
     return {**given, "PYTHONPATH": os.pathsep.join([_STARTUP, *folders])}

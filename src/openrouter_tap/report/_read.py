@@ -37,7 +37,7 @@ _LONGEST = 1 << 20  # bytes: four times those of the longest line that is writte
 
 _LINES = """
 CREATE OR REPLACE TEMP TABLE lines AS
-SELECT id, ts, event, fields.*, filename
+SELECT id, ts, event, fields.*, filename, id IS NOT NULL AND try_cast(ts AS TIMESTAMP) IS NOT NULL AS is_record
 FROM read_json($files, format = 'newline_delimited', columns = $columns, ignore_errors = true, filename = true)
 """
 
@@ -47,7 +47,7 @@ WITH calls AS (
         *,
         coalesce(model, request_model, '(unknown model)') AS name,
         CASE WHEN abs(try_cast(cost.total AS DOUBLE)) < 1e9 THEN try_cast(cost.total AS DECIMAL(38, 20)) END AS charged
-    FROM lines WHERE event = 'openrouter_cost' AND ts >= $since
+    FROM lines WHERE is_record AND event = 'openrouter_cost' AND ts >= $since
 )
 SELECT
     coalesce(name, 'all models') AS model,
@@ -73,8 +73,8 @@ SELECT
     min(ts) AS oldest,
     arg_min(filename, ts) AS oldest_file,
     coalesce(sum(dropped) FILTER (event = 'records_dropped'), 0)::BIGINT AS dropped,
-    count(*) FILTER (id IS NULL) AS torn
-FROM lines
+    (SELECT count(*) FROM lines WHERE NOT is_record) AS torn
+FROM lines WHERE is_record
 """
 
 

@@ -17,6 +17,7 @@ def _envelope(answer: Answer, kind: str, choice: dict[str, Any], **more: Any) ->
         "model": answer.model.served_as,
         "object": kind,
         "created": answer.created,
+        "system_fingerprint": None,  # the openrouter SDK wants the key
         "choices": [{"index": 0, "logprobs": None, **choice}],
         **more,
     }
