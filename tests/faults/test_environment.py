@@ -40,7 +40,7 @@ for number, chosen in enumerate(json.load(sys.stdin)):
 """
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.soak)])
 def test_odd_environments(count: int, tmp_path: Path) -> None:
     """A few variables each of which says something odd; one event is logged, whatever they are."""
     print(f"seed {SEED}")

@@ -110,7 +110,7 @@ def planted(what: str, path: Path, victim: Path) -> Path:
 
 
 @pytest.mark.parametrize("what", PLANTS)
-@pytest.mark.parametrize("where", ["app.jsonl", ".spool/app.jsonl.lock"])
+@pytest.mark.parametrize("where", ["app.jsonl", pytest.param(".spool/app.jsonl.lock", marks=pytest.mark.soak)])
 def test_what_is_planted_is_not_written_to(where: str, what: str, folder: Path) -> None:
     """Nothing hangs, what is refused is counted, and once the thing is gone the log goes on within a second."""
     folder.mkdir()
@@ -165,30 +165,39 @@ def test_a_compressed_segment_is_written_to_nothing_that_is_planted(place: str, 
         assert stat.S_IMODE((folder / f"{plain.name}.gz").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    ("mode", "file", "made"), [("0600", 0o600, 0o700), ("0640", 0o640, 0o750), ("644", 0o644, 0o755)]
-)
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_the_modes_of_what_is_made(umask: int, mode: str, file: int, made: int, folder: Path) -> None:
-    """Log, segments and their copies have LOG_FILE_MODE, whatever the umask; locks and rings are the logger's alone."""
-    code = f"""
-import os, cipherlog_core
-os.umask({umask})
-logger = cipherlog_core.start("app")
-for seq in range(100):
-    logger.event("numbered", producer="a", seq=seq)
-    cipherlog_core.flush() if not seq % 50 else None
-cipherlog_core.stop()
-os._exit(0)
+MODES = """
+import os, sys, cipherlog_core
+for name, umask, mode in zip(*[iter(sys.argv[1:])] * 3):
+    os.umask(int(umask, 8))
+    os.environ.update(LOG_DIR=name, LOG_FILE_MODE=mode)
+    logger = cipherlog_core.start("app")
+    for seq in range(100):
+        logger.event("numbered", producer="a", seq=seq)
+        cipherlog_core.flush() if not seq % 50 else None
+    if os.fork() == 0:
+        logger.event("left in a ring")
+        os._exit(0)
+    os.wait()
+    cipherlog_core.stop()
 """
-    names = {"LOG_DIR": str(folder), "LOG_FILE_MODE": mode, "LOG_ROTATE_SIZE": "9000", "LOG_GZIP_AFTER": "0"}
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **names}, check=True, timeout=60)
+GIVEN = {"0600": (0o600, 0o700), "0640": (0o640, 0o750), "644": (0o644, 0o755)}
 
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("app*")} == {file}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob(".spool/*")} == {0o600}
-    assert stat.S_IMODE((folder / ".spool").stat().st_mode) == 0o700
-    if not umask:
-        assert stat.S_IMODE(folder.stat().st_mode) == made
+
+def test_the_modes_of_what_is_made(folder: Path) -> None:
+    """Log, segments and their copies have LOG_FILE_MODE, whatever the umask; locks and rings are the logger's alone."""
+    runs = [(folder.with_name(f"{umask}-{mode}"), umask, mode) for umask in ("000", "077") for mode in GIVEN]
+    command = [sys.executable, "-c", MODES, *(part for run in runs for part in run)]
+    names = {"LOG_ROTATE_SIZE": "9000", "LOG_GZIP_AFTER": "0"}
+    subprocess.run(command, env={**os.environ, **names}, check=True, timeout=60)
+
+    for made, umask, mode in runs:
+        own = [path for path in made.glob(".spool/*") if path.suffix in (".ring", ".lock")]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made.glob("app*")} == {GIVEN[mode][0]}
+        assert any(path.suffix == ".ring" for path in own)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in own} == {0o600}
+        assert stat.S_IMODE((made / ".spool").stat().st_mode) == 0o700
+        if umask == "000":
+            assert stat.S_IMODE(made.stat().st_mode) == GIVEN[mode][1]
 
 
 LOCKED_OUT = """

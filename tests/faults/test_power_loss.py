@@ -105,7 +105,7 @@ def after_a_loss_of_power(seed: int, folder: Path, monkeypatch: pytest.MonkeyPat
     return machine.synced, {seq for _, seq in found}, machine.seq
 
 
-@pytest.mark.parametrize("runs", [50, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("runs", [15, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_a_loss_of_power_takes_nothing_that_was_synced(
     runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +133,6 @@ def test_a_sync_that_does_nothing_is_caught(tmp_path: Path, monkeypatch: pytest.
         machine.safe = 0
 
     monkeypatch.setattr(Machine, "sync", pretend)
-    results = [after_a_loss_of_power(SEED + number, tmp_path / str(number), monkeypatch) for number in range(25)]
+    results = [after_a_loss_of_power(SEED + number, tmp_path / str(number), monkeypatch) for number in range(10)]
 
     assert any(set(range(synced)) - found for synced, found, _ in results)
