@@ -139,7 +139,7 @@ class _Unshared(Ledger):
 
 
 def open_ledger(path: str) -> Ledger | None:
-    """The ledger in the lock file *path*; None where that has a second name and is in use: try again."""
+    """The ledger in the lock file *path*; None where that has a second name and others are at it: try again."""
     if not HAS_LOCKS:
         return _Unshared(path)
     try:
@@ -151,14 +151,14 @@ def open_ledger(path: str) -> Ledger | None:
 
 
 def _part(path: str) -> bool:
-    """Put a copy in the place of a lock file that is linked, by a backup or to do harm; False if somebody holds it.
+    """Put a copy in the place of a lock file that is linked, by a backup or to do harm; False if others are at it.
 
     Who has the file open finds it exchanged, as one that was deleted (`Ledger.in_place`).
     """
     descriptor = open_regular(path, os.O_RDONLY)
     try:
-        if not try_lock(descriptor):
-            return False
+        if not try_lock(descriptor) or os.stat(path, follow_symlinks=False).st_ino != os.fstat(descriptor).st_ino:
+            return False  # another process was faster
         copy = f"{path}.tmp"
         with suppress(FileNotFoundError):
             os.unlink(copy)
