@@ -17,6 +17,8 @@ import cipherlog_core
 from cipherlog_core import Settings
 from cipherlog_core._archive import Log, _due, compress
 from cipherlog_core._folders import Folders
+from cipherlog_core._ledger import Ledger
+from cipherlog_core._logfile import LogFile
 from cipherlog_core._rotation import Segment
 from oracle import RIGHT, Verdict, judge_kept, read
 
@@ -89,6 +91,22 @@ def test_what_is_logged_after_a_deed_is_there_within_a_second(deed: str, folder:
     assert judge_kept(folder, {("after", 0)} | ({("before", 0)} if keeps else set())) == RIGHT
 
 
+@pytest.mark.parametrize("deed", ["file deleted", "folder deleted"])
+def test_a_writer_that_keeps_its_file_is_caught(deed: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what it logs after the deed is in no log."""
+    find = LogFile._find_log
+    monkeypatch.setattr(LogFile, "_find_log", lambda log, ledger: log._descriptor >= 0 or find(log, ledger))
+    monkeypatch.setattr(Ledger, "in_place", lambda _: True)
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="before", seq=0)
+    assert written(folder, "before")
+    DEEDS[deed][0](folder)
+    assert logger.event("numbered", producer="after", seq=0)
+    assert cipherlog_core.stop()
+
+    assert ("after", 0) in judge_kept(folder, {("after", 0)}).missing
+
+
 PLANTS: dict[str, Callable[[Path, Path], object]] = {
     "symlink": lambda path, victim: path.symlink_to(victim),
     "hard link": lambda path, victim: path.hardlink_to(victim),
@@ -147,6 +165,21 @@ def test_a_spool_that_is_a_link_is_not_followed(folder: Path) -> None:
 
     assert written(folder, "a")
     assert cipherlog_core.stop()
+
+
+@pytest.mark.parametrize("what", ["symlink", "hard link"])
+def test_a_writer_that_follows_links_is_caught(what: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: the victim shows it."""
+    folder.mkdir()
+    victim = planted(what, folder / "app.jsonl", folder.parent / "victim")
+    monkeypatch.setattr(
+        "cipherlog_core._logfile.open_regular", lambda path, flags, mode, **_: os.open(path, flags, mode)
+    )
+    monkeypatch.setattr(Ledger, "knows", lambda *_: True)
+    assert cipherlog_core.start("app", settings=settings(folder)).event("numbered", producer="a", seq=0)
+    assert cipherlog_core.stop()
+
+    assert victim.read_bytes() != VICTIM
 
 
 def linked(folder: Path, backup: Path) -> None:
