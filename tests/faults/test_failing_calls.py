@@ -121,3 +121,55 @@ def test_the_kernel_fails_calls(inject: str, tmp_path: Path) -> None:
     assert "(INJECTED)" in (tmp_path / "trace").read_text()
     assert judge_kept(tmp_path / "logs", {("a", seq) for seq in range(400)}) == RIGHT
     assert done.stderr.count("\n") <= 3
+
+
+REFUSED = """
+import json, os, sys, time, cipherlog_core
+from cipherlog_core import _logfile
+tries = 0
+class Refusing:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def rename(self, *_):
+        global tries
+        tries += 1
+        raise PermissionError(13, os.strerror(13))
+def log():
+    global seq
+    assert logger.event("numbered", producer="a", seq=seq, text="x" * 300)
+    seq += 1
+    time.sleep(0.01)
+logger, seq = cipherlog_core.start("app"), 0
+_logfile.os = Refusing()
+begin, cpu = time.monotonic(), time.process_time()
+while time.monotonic() < begin + float(sys.argv[1]):
+    log()
+used = (time.process_time() - cpu) / (time.monotonic() - begin)
+assert cipherlog_core.flush() and not cipherlog_core.stats().rotations
+size = os.path.getsize(os.path.join(os.environ["LOG_DIR"], "app.jsonl"))
+_logfile.os = os
+begin = time.monotonic()
+while not cipherlog_core.stats().rotations:
+    log()
+late = time.monotonic() - begin
+assert cipherlog_core.stop() and not cipherlog_core.stats().dropped
+print(json.dumps([seq, size, tries, used, late]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(60, marks=soak)])
+def test_a_rename_that_fails_for_a_while(seconds: float, tmp_path: Path) -> None:
+    """The log goes on in the old file, tries again each second, and tells of it once."""
+    names = {"LOG_DIR": str(tmp_path), "LOG_ROTATE_SIZE": "5000", "LOG_BACKUPS": "0"}
+    command = [sys.executable, "-W", "error", "-c", REFUSED, str(seconds)]
+    done = subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+
+    events, size, tries, used, late = json.loads(done.stdout)
+    print(f"{events} events, {tries} tries, {used:.1%} of a core, rotated after {late:.2f} s")
+    assert size > 5 * 5000
+    assert 1 <= tries <= seconds + 1
+    assert done.stderr.count("\n") == 1
+    assert used <= 0.05 or seconds < 10  # in so short a time it is others' doing
+    assert late <= 2  # one to the next try, the rest for a machine that does much else
+    assert judge_kept(tmp_path, {("a", seq) for seq in range(events)}) == RIGHT
