@@ -103,7 +103,7 @@ def one(folder: str, calls: Failing, run: str, how: str) -> dict[str, Any]:
 
 def main(folder: str, how: str, *runs: str) -> None:
     calls = Failing({"write"} if how == "control" else CALLS)
-    for module in MODULES:
+    for module in (_logfile,) if how == "control" else MODULES:
         module.os = calls
     if how == "control":
         _logfile.LogFile._write = forget(_logfile.LogFile._write)

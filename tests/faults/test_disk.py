@@ -271,6 +271,7 @@ def broken(tmp_path: Path, fsync_ms: int) -> tuple[int, int, set[int]]:
     return synced, kept, found
 
 
+@pytest.mark.soak
 def test_a_disk_whose_errors_make_it_read_only(tmp_path: Path) -> None:
     """No store into the ring kills the process, what is refused is counted, what was synced is kept."""
     synced, kept, found = broken(tmp_path, fsync_ms=10)

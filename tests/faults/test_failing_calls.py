@@ -157,7 +157,7 @@ print(json.dumps([seq, size, tries, used, late]))
 """
 
 
-@pytest.mark.parametrize("seconds", [1.5, pytest.param(60, marks=soak)])
+@pytest.mark.parametrize("seconds", [1.2, pytest.param(60, marks=soak)])
 def test_a_rename_that_fails_for_a_while(seconds: float, tmp_path: Path) -> None:
     """The log goes on in the old file, tries again each second, and tells of it once."""
     names = {"LOG_DIR": str(tmp_path), "LOG_ROTATE_SIZE": "5000", "LOG_BACKUPS": "0"}
