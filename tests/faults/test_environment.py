@@ -46,7 +46,7 @@ def run(chosen: list[dict[str, str]], folder: Path, script: str = SCRIPT) -> sub
     return subprocess.run(command, input=json.dumps(chosen), capture_output=True, text=True, timeout=200, check=False)
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [15, pytest.param(500, marks=pytest.mark.soak)])
 def test_odd_environments(count: int, tmp_path: Path) -> None:
     """A few variables each of which says something odd; one event is logged, whatever they are."""
     print(f"seed {SEED}")
@@ -74,7 +74,9 @@ Logger.event = lambda *_, **__: True
 """
 
 
-@pytest.mark.parametrize("wrong", [CREDULOUS, SILENT], ids=["believes what it is told", "logs nothing"])
+@pytest.mark.parametrize(
+    "wrong", [CREDULOUS, pytest.param(SILENT, marks=pytest.mark.soak)], ids=["credulous", "silent"]
+)
 def test_a_logger_that_fails_in_an_odd_environment_is_caught(wrong: str, tmp_path: Path) -> None:
     """The negative control."""
     chosen = [{"LOG_BACKUPS": value.encode().hex()} for value in ("5", "many")]

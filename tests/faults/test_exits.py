@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from oracle import RIGHT, judge_kept
 
 SCRIPT = Path(__file__).with_name("ending.py")
 STATUS = {"SIGTERM": -signal.SIGTERM, "SIGINT": -signal.SIGINT, "exception": 1}
-FEW = {"atexit first", "del first", "handler first", "SIGTERM", "exception", "os._exit in a collection"}
+FEW = {"atexit first", "del first", "SIGTERM", "os._exit in a collection", "forgets", "talks"}
 LEFT_TO_OTHERS = {"os._exit", "SIGTERM", "SIGINT", "os._exit in a collection"}
 NEEDS = f"msgspec=={msgspec.__version__}", f"orjson=={orjson.__version__}"
 SOURCE = Path(cipherlog_core.__file__).parents[1]
@@ -46,7 +47,12 @@ def ended(python: Path | str, how: str, folder: Path) -> None:
         assert sum(path.read_text().count('"message":"late"') for path in folder.glob("*.jsonl")) == 1
 
 
-@pytest.mark.parametrize("how", [how if how in FEW else pytest.param(how, marks=pytest.mark.soak) for how in LATE])
+def few(hows: Iterable[str]) -> list[object]:
+    """All of them, most for the soak."""
+    return [how if how in FEW else pytest.param(how, marks=pytest.mark.soak) for how in hows]
+
+
+@pytest.mark.parametrize("how", few(LATE))
 def test_the_end_of_a_process_loses_nothing(how: str, tmp_path: Path) -> None:
     """exit handlers, finalisers, threads, signals, os._exit; also where the first event of all comes that late."""
     ended(sys.executable, how, tmp_path / "logs")
@@ -84,7 +90,7 @@ def test_an_end_on_a_disk_that_hangs(tmp_path: Path) -> None:
     assert judge_kept(tmp_path, {("main", seq) for seq in range(300)}) == RIGHT
 
 
-@pytest.mark.parametrize("how", CONTROLS)
+@pytest.mark.parametrize("how", few(CONTROLS))
 def test_an_end_that_is_wrong_is_caught(how: str, tmp_path: Path) -> None:
     """The negative control: lines that are lost, doubled or torn, a word on stderr, another status."""
     with pytest.raises(AssertionError, match=CONTROLS[how]):
