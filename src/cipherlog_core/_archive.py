@@ -192,7 +192,8 @@ def _due(log: Log) -> list[Segment]:
 
 def _closed_before(segment: Segment, moment: float) -> bool:
     try:
-        return os.stat(segment.path).st_mtime <= moment
+        status = os.stat(segment.path)
+        return status.st_mtime <= moment and status.st_nlink == 1  # while a backup has it too, no room is gained
     except OSError:  # another process has pruned it
         return False
 
@@ -238,7 +239,7 @@ def _copy(source: str, target: str, mode: int, is_wanted: Callable[[], bool]) ->
 
 @contextmanager
 def _opened(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
-    descriptor = open_regular(path, flags, mode)
+    descriptor = open_regular(path, flags, mode, may_be_linked=True)  # what is written to is made anew, always
     try:
         yield descriptor
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 
 from cipherlog_core._settings import notice
@@ -24,6 +25,7 @@ class Console:
         self._batches: deque[bytes] = deque()
         self._waiting = 0
         self._left_out = 0
+        self._writing: set[int] = set()  # threads that are at it
 
     def put(self, batch: bytes) -> None:
         """Take a *batch* of whole lines; neither waits nor raises."""
@@ -34,11 +36,27 @@ class Console:
             self._batches.append(batch)
 
     def write(self) -> None:
-        """Write what has been taken."""
-        while self._batches:
+        """Write what has been taken so far. What a stream logs when it is written to has to wait for the next call."""
+        me = threading.get_ident()
+        if me in self._writing:  # the stream flushes the log
+            return
+        try:
+            self._writing.add(me)
+            for _ in range(len(self._batches)):
+                self._write_next()
+            self._tell_left_out()
+        finally:
+            self._writing.discard(me)
+
+    def _write_next(self) -> None:
+        try:
             batch = self._batches.popleft()
-            self._waiting = max(0, self._waiting - len(batch))
-            self._write(batch.decode("utf-8", "replace"))
+        except IndexError:  # another thread was faster
+            return
+        self._waiting = max(0, self._waiting - len(batch))
+        self._write(batch.decode("utf-8", "replace"))
+
+    def _tell_left_out(self) -> None:
         if left_out := self._left_out:
             self._left_out -= left_out
             self._write(f"cipherlog_core: {left_out} lines were too many for this console; they are in the log.\n")

@@ -126,11 +126,12 @@ def make_folder(path: str, mode: int = 0o700) -> None:
                 raise
 
 
-def open_regular(path: str, flags: int, mode: int = 0o600) -> int:
+def open_regular(path: str, flags: int, mode: int = 0o600, *, may_be_linked: bool = False) -> int:
     """A descriptor of the regular file at *path*: never through a symlink, never waiting on a FIFO.
 
-    A new file has *mode*, whatever the umask. Raises `OSError`, also for a file to be written that has a second name (a
-    hard link) or belongs neither to this user, nor to root, nor to the owner of the folder.
+    A new file has *mode*, whatever the umask. Raises `OSError`, also for a file to be written that belongs neither to
+    this user, nor to root, nor to the owner of the folder, or (EMLINK) has a second name, a hard link, unless it
+    *may_be_linked*.
     """
     descriptor = _create(path, flags, mode) if flags & os.O_CREAT else None
     while descriptor is None:
@@ -141,22 +142,22 @@ def open_regular(path: str, flags: int, mode: int = 0o600) -> int:
                 raise
             descriptor = _create(path, flags, mode)
     try:
-        _check(path, os.fstat(descriptor), to_write=bool(flags & (os.O_WRONLY | os.O_RDWR)))
+        _check(path, os.fstat(descriptor), flags & (os.O_WRONLY | os.O_RDWR), may_be_linked=may_be_linked)
     except OSError:
         close(descriptor)
         raise
     return descriptor
 
 
-def _check(path: str, status: os.stat_result, *, to_write: bool) -> None:
+def _check(path: str, status: os.stat_result, to_write: int, *, may_be_linked: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", path)
     if not to_write or not hasattr(os, "geteuid"):
         return
-    if status.st_nlink > 1:
-        raise OSError(errno.EMLINK, "a hard link: what is written here would be in another file, too", path)
     if status.st_uid not in (os.geteuid(), 0) and status.st_uid != os.stat(os.path.dirname(path) or ".").st_uid:
         raise OSError(errno.EPERM, f"belongs to another user ({status.st_uid})", path)
+    if status.st_nlink > 1 and not may_be_linked:
+        raise OSError(errno.EMLINK, "a hard link: what is written here would be in another file, too", path)
 
 
 def _create(path: str, flags: int, mode: int) -> int | None:

@@ -6,8 +6,10 @@ name are the ledger. Each is written by one `pwrite` within a page, which a kill
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from cipherlog_core._filesystem import HAS_LOCKS, close, open_regular, try_lock, unlock
@@ -76,6 +78,11 @@ class Ledger:
             Entry(inode, offset, tail, length, boot, ring) if is_open == 1 else None
         )  # not by what a crash left there
 
+    def knows(self, log: os.stat_result) -> bool:
+        """Whether *log* is the file to which the last batch went, or was to go."""
+        _, _, inode, offset, *_ = _STATE.unpack(self._read(_STATE.size, 0))
+        return bool(inode == log.st_ino and offset <= log.st_size)
+
     def open_entry(self, entry: Entry) -> None:
         """Note what is about to be written, before a byte of it is."""
         self._write(_STATE.pack(self.commits, 1, *entry[:5], entry.ring.encode()), 0)
@@ -131,6 +138,36 @@ class _Unshared(Ledger):
         self._page[offset : offset + len(data)] = data
 
 
-def open_ledger(path: str) -> Ledger:
-    """The ledger in the lock file *path*."""
-    return Ledger(path) if HAS_LOCKS else _Unshared(path)
+def open_ledger(path: str) -> Ledger | None:
+    """The ledger in the lock file *path*; None where that has a second name and others are at it: try again."""
+    if not HAS_LOCKS:
+        return _Unshared(path)
+    try:
+        return Ledger(path)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+    return Ledger(path) if _part(path) else None
+
+
+def _part(path: str) -> bool:
+    """Put a copy in the place of a lock file that is linked, by a backup or to do harm; False if others are at it.
+
+    Who has the file open finds it exchanged, as one that was deleted (`Ledger.in_place`).
+    """
+    descriptor = open_regular(path, os.O_RDONLY)
+    try:
+        if not try_lock(descriptor) or os.stat(path, follow_symlinks=False).st_ino != os.fstat(descriptor).st_ino:
+            return False  # another process was faster
+        copy = f"{path}.tmp"
+        with suppress(FileNotFoundError):
+            os.unlink(copy)
+        written = open_regular(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            os.write(written, os.pread(descriptor, _SIZE, 0).ljust(_SIZE, b"\0"))
+        finally:
+            close(written)
+        os.rename(copy, path)
+    finally:
+        close(descriptor)
+    return True

@@ -152,7 +152,7 @@ class LogFile:
             if self._ledger is None:
                 self.folders.make()
                 self._ledger = open_ledger(os.path.join(self.folders.spool, f"{self.name}.lock"))
-            if not self._ledger.try_lock():
+            if self._ledger is None or not self._ledger.try_lock():
                 if _passed(deadline):
                     return None
                 time.sleep(_NAP)
@@ -162,7 +162,7 @@ class LogFile:
                 self._close_ledger()
 
     def _commit(self, ledger: Ledger, ring: Ring) -> int:
-        self._find_log()
+        self._find_log(ledger)
         if entry := ledger.entry():
             self._settle(entry, ring)
             ledger.close_entry()
@@ -178,7 +178,7 @@ class LogFile:
         ledger.close_entry()
         return len(data)
 
-    def _find_log(self) -> None:
+    def _find_log(self, ledger: Ledger) -> None:
         """Open what the path leads to now: somebody may have renamed, deleted or truncated the file."""
         try:
             there = os.stat(self.path, follow_symlinks=False)
@@ -188,11 +188,19 @@ class LogFile:
         except FileNotFoundError:
             pass
         self._retire_log()
-        self._descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self.folders.mode)
+        self._descriptor = self._open_log(may_be_linked=True)
+        here = os.fstat(self._descriptor)
+        if here.st_nlink > 1 and not ledger.knows(here):  # whoever planted it, nothing is written to it
+            self._on_closed(self._close_segment(ledger, ledger.last[1]))
+            self._descriptor = self._open_log(may_be_linked=False)
+            here = os.fstat(self._descriptor)
         if self._fsync_after:
             sync_folder(self.folders.logs)  # the name of the file, and of the one that was renamed
-        here = os.fstat(self._descriptor)
         self._inode, self._size, self._written = here.st_ino, here.st_size, here.st_mtime
+
+    def _open_log(self, *, may_be_linked: bool) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        return open_regular(self.path, flags, self.folders.mode, may_be_linked=may_be_linked)
 
     def _settle(self, entry: Entry, mine: Ring) -> None:
         """Finish the batch of a writer that died or failed between ledger and tail."""
@@ -254,18 +262,14 @@ class LogFile:
             self._unsynced_since = time.monotonic()
 
     def _rotate_if_due(self, ledger: Ledger, more: int) -> None:
-        now, (number, since) = time.time(), ledger.last
-        self._overdue |= self._rotation.is_due(self._size, more, self._written, since, now)
+        now = time.time()
+        self._overdue |= self._rotation.is_due(self._size, more, self._written, ledger.last[1], now)
         if self._overdue and _passed(self._rotate_from):
-            self._rotate(ledger, number, self._rotation.period(now))
+            self._rotate(ledger, self._rotation.period(now))
 
-    def _rotate(self, ledger: Ledger, number: int, period: int) -> None:
+    def _rotate(self, ledger: Ledger, period: int) -> None:
         try:
-            number = (number or last_segment_number(self.folders.logs, self.name)) + 1
-            path = os.path.join(self.folders.logs, segment_name(self.name, number))
-            ledger.last = number, period  # first: after a kill a number may be left out, never given twice
-            self._retire_log()  # not everywhere can an open file be renamed
-            os.rename(self.path, path)
+            path = self._close_segment(ledger, period)
         except OSError as error:  # a file that grows is better than one that stops
             self.counts.failed_rotations += 1
             self.counts.rotation_error = error
@@ -275,7 +279,16 @@ class LogFile:
             self.counts.rotation_error = None
             self._overdue = False
             self._on_closed(path)
-        self._find_log()
+        self._find_log(ledger)
+
+    def _close_segment(self, ledger: Ledger, period: int) -> str:
+        """Give the file the name of a segment, for good; its path. A new *period* begins."""
+        number = (ledger.last[0] or last_segment_number(self.folders.logs, self.name)) + 1
+        path = os.path.join(self.folders.logs, segment_name(self.name, number))
+        ledger.last = number, period  # first: after a kill a number may be left out, never given twice
+        self._retire_log()  # not everywhere can an open file be renamed
+        os.rename(self.path, path)
+        return path
 
     # Forgotten first, closed then: an exception of a signal handler between the two must not leave a number here
     # that is closed already, and may be another file's the next time.

@@ -79,7 +79,7 @@ def recover(folders: Folders) -> Recovered:
 
 def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
     try:
-        descriptor = open_regular(file.path, os.O_RDWR)
+        descriptor = open_regular(file.path, os.O_RDWR, may_be_linked=True)
     except FileNotFoundError:
         return
     try:
@@ -100,6 +100,8 @@ def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
 def _empty(log: LogFile, path: str, result: Recovered) -> None:
     try:
         ring = Ring.attach(path)
+    except FileNotFoundError:
+        return  # another process was faster, and a second name kept the file
     except BadRingError:
         os.rename(path, f"{path}.bad")
         result.bad.append(f"{path}.bad")

@@ -77,7 +77,8 @@ class Ring:
 
         Raises `BadRingError` if its header makes no sense.
         """
-        descriptor = open_regular(path, os.O_RDONLY if to_read else os.O_RDWR)
+        # A backup may have linked it. What somebody planted, the header tells before anything is written.
+        descriptor = open_regular(path, os.O_RDONLY if to_read else os.O_RDWR, may_be_linked=True)
         try:
             return cls._checked(path, descriptor, mmap.ACCESS_READ if to_read else mmap.ACCESS_DEFAULT)
         except BaseException:

@@ -1,8 +1,8 @@
 """A process whose calls for its logs fail: the Nth, or all from the Nth on until they are mended.
 
-Run as ``python failing.py FOLDER ERROR HOW N...``: for each N a log folder of its own. HOW is once, outage (all calls
+Run as ``python failing.py FOLDER HOW ERROR-N...``: for each a log folder of its own. HOW is once, outage (all calls
 fail from the Nth on, for as long as 30 events are logged) or control (once, a write, by a writer that forgets what
-failed). Prints a line of JSON for each N.
+failed). Prints a line of JSON for each.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ CALLS = {"open", "close", "write", "pwrite", "rename", "unlink", "mkdir", "ftrun
 class Failing:
     """The module `os`, in which calls fail from the one numbered *at* on, *count* of them."""
 
-    def __init__(self, error: int, names: set[str]) -> None:
-        self.error = error
+    def __init__(self, names: set[str]) -> None:
         self.names = names
-        self.calls = self.failed = self.at = self.count = 0
+        self.calls = self.failed = self.error = self.at = self.count = 0
         self.failed_call = ""
 
-    def arm(self, at: int, count: int) -> None:
+    def arm(self, error: int, at: int, count: int) -> None:
         self.calls = self.failed = 0
-        self.at, self.count = at, count
+        self.error, self.at, self.count = error, at, count
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(os, name)
@@ -67,12 +66,19 @@ def forget(write: Callable[..., None]) -> Callable[..., None]:
     return forgetful
 
 
-def one(folder: str, calls: Failing, at: int, how: str) -> dict[str, Any]:
+def one(folder: str, calls: Failing, run: str, how: str) -> dict[str, Any]:
     settings = Settings(
-        dir=folder, queue_max=64, rotate_size=4000, backups=0, gzip_after=0, fsync_ms=1, queue_block_ms=50
+        dir=os.path.join(folder, run),
+        queue_max=64,
+        rotate_size=4000,
+        backups=0,
+        gzip_after=0,
+        fsync_ms=1,
+        queue_block_ms=50,
     )
     before = cipherlog_core.stats()
-    calls.arm(at, 1 << 30 if how == "outage" else 1)
+    error, _, at = run.partition("-")
+    calls.arm(getattr(errno, error), int(at), 1 << 30 if how == "outage" else 1)
     logger = cipherlog_core.start("app", settings=settings)
     kept, late = [], None
     for seq in range(EVENTS):
@@ -82,27 +88,27 @@ def one(folder: str, calls: Failing, at: int, how: str) -> dict[str, Any]:
             calls.count = 0
             mended = time.monotonic()
         if not seq % 6 and not (how == "outage" and calls.count and calls.failed):
-            cipherlog_core.flush(1)
+            cipherlog_core.flush(0.2 if how == "outage" else 1)
     if how == "outage":
         while cipherlog_core.stats().pending_bytes and time.monotonic() < mended + 10:
             time.sleep(0.001)
         late = time.monotonic() - mended
     stopped, failed = cipherlog_core.stop(5), calls.failed
-    calls.arm(0, 0)
+    calls.arm(0, 0, 0)
     after = cipherlog_core.stats()
     counts = {name: getattr(after, name) - getattr(before, name) for name in ("dropped", "errors", "rotations")}
-    facts = {"at": at, "kept": kept, "late": late, "stopped": stopped, "failed": failed, "call": calls.failed_call}
+    facts = {"run": run, "kept": kept, "late": late, "stopped": stopped, "failed": failed, "call": calls.failed_call}
     return facts | counts
 
 
-def main(folder: str, error: str, how: str, *numbers: str) -> None:
-    calls = Failing(getattr(errno, error), {"write"} if how == "control" else CALLS)
-    for module in MODULES:
+def main(folder: str, how: str, *runs: str) -> None:
+    calls = Failing({"write"} if how == "control" else CALLS)
+    for module in (_logfile,) if how == "control" else MODULES:
         module.os = calls
     if how == "control":
         _logfile.LogFile._write = forget(_logfile.LogFile._write)
-    for number in map(int, numbers):
-        print(json.dumps(one(os.path.join(folder, f"{number}"), calls, number, how)), flush=True)
+    for run in runs:
+        print(json.dumps(one(folder, calls, run, how)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -182,6 +185,106 @@ def test_a_disk_that_becomes_read_only(mount: Mount, monkeypatch: pytest.MonkeyP
     assert logger.event("numbered", producer="a", seq=2)
     assert cipherlog_core.stop()
     assert judge_kept(disk / "logs", {("a", seq) for seq in range(3)}, "read-only") == RIGHT
+
+
+def test_a_disk_that_is_remounted_read_only(mount: Mount) -> None:
+    """Between two starts, as the kernel remounts no disk that is written to: all is written within a second after."""
+    disk = mount("tmpfs", "-o", "size=8m")
+    assert cipherlog_core.start("remounted").event("numbered", producer="a", seq=0)
+    assert cipherlog_core.stop()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        logger = cipherlog_core.start("remounted")
+        assert logger.event("numbered", producer="a", seq=1)
+        assert not cipherlog_core.flush(0.2)
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    deadline = time.monotonic() + 1
+    while cipherlog_core.stats().files["remounted.jsonl"].pending_bytes:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+    assert logger.event("numbered", producer="a", seq=2)
+    assert cipherlog_core.stop()
+    assert judge_kept(disk / "logs", {("a", seq) for seq in range(3)}, "remounted") == RIGHT
+
+
+BROKEN = """
+import json, os, sys, time, cipherlog_core
+logger = cipherlog_core.start("app")
+kept = []
+def log(count):
+    for _ in range(count):
+        if logger.event("numbered", producer="a", seq=len(kept), text="x" * 300):
+            kept.append(len(kept))
+        else:
+            refused.append(1)
+refused = []
+log(50)
+assert cipherlog_core.flush()
+synced = len(kept)
+with open(sys.argv[1], "w") as trigger:
+    trigger.write("test")
+log(100)
+assert not cipherlog_core.flush(0.3)
+os.sync()  # cleans the ring's pages: the next store into one asks the file system, which is read-only now
+log(5000)
+assert len(refused) == cipherlog_core.stats().dropped > 0
+assert not cipherlog_core.stop(0.5)
+print(json.dumps([synced, len(kept)]))
+"""
+
+
+@contextmanager
+def ext4(image: Path, disk: Path) -> Iterator[None]:
+    """The file system in *image*, which becomes read-only with its first error."""
+    command = ["mount", "-o", "loop,errors=remount-ro", image, disk]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount an ext4 here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def broken(tmp_path: Path, fsync_ms: int) -> tuple[int, int, set[int]]:
+    """How many events were synced and how many acknowledged, and which are there when the disk is mounted again."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    image.write_bytes(bytes(16 << 20))
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not installed")
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    names = {"LOG_DIR": str(disk / "logs"), "LOG_QUEUE_MAX": "64", "LOG_FSYNC_MS": str(fsync_ms)}
+    environment = {**os.environ, **names, "LOG_QUEUE_BLOCK_MS": "20"}
+    with ext4(image, disk):
+        source = subprocess.run(["findmnt", "-n", "-o", "SOURCE", disk], capture_output=True, text=True, check=True)
+        trigger = Path("/sys/fs/ext4", Path(source.stdout.strip()).name, "trigger_fs_error")
+        command = [sys.executable, "-W", "error", "-c", BROKEN, trigger]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("\n") <= 4
+    with ext4(image, disk):
+        found = {seq for _, seq in read(disk / "logs")[0]}
+    synced, kept = json.loads(done.stdout)
+    return synced, kept, found
+
+
+@pytest.mark.soak
+def test_a_disk_whose_errors_make_it_read_only(tmp_path: Path) -> None:
+    """No store into the ring kills the process, what is refused is counted, what was synced is kept."""
+    synced, kept, found = broken(tmp_path, fsync_ms=10)
+
+    assert set(range(synced)) <= found <= set(range(kept))
+
+
+@pytest.mark.soak
+def test_a_disk_whose_errors_take_what_was_not_synced_is_caught(tmp_path: Path) -> None:
+    """The negative control: without LOG_FSYNC_MS the same error takes the log."""
+    synced, _, found = broken(tmp_path, fsync_ms=0)
+
+    assert set(range(synced)) - found
 
 
 LIMITED = """

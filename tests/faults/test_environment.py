@@ -40,7 +40,13 @@ for number, chosen in enumerate(json.load(sys.stdin)):
 """
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.soak)])
+def run(chosen: list[dict[str, str]], folder: Path, script: str = SCRIPT) -> subprocess.CompletedProcess[str]:
+    """One process that starts, logs and stops in each environment."""
+    command = [sys.executable, "-W", "error", "-c", script, folder]
+    return subprocess.run(command, input=json.dumps(chosen), capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.mark.parametrize("count", [15, pytest.param(500, marks=pytest.mark.soak)])
 def test_odd_environments(count: int, tmp_path: Path) -> None:
     """A few variables each of which says something odd; one event is logged, whatever they are."""
     print(f"seed {SEED}")
@@ -49,10 +55,31 @@ def test_odd_environments(count: int, tmp_path: Path) -> None:
         {f"LOG_{name}": os.fsencode(chance.choice(VALUES)).hex() for name in chance.sample(NAMES, chance.randint(1, 8))}
         for _ in range(count)
     ]
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, tmp_path / "logs"]
-    done = subprocess.run(command, input=json.dumps(chosen), capture_output=True, text=True, timeout=200, check=False)
+    done = run(chosen, tmp_path / "logs")
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     told = [line for line in done.stderr.splitlines() if " is used instead." in line]
     assert len(told) == len(set(told)) <= len(NAMES)
+
+
+CREDULOUS = """
+import os
+from cipherlog_core import Settings
+Settings.from_env = classmethod(lambda cls: cls(dir=os.environ["LOG_DIR"], backups=int(os.environ["LOG_BACKUPS"])))
+"""
+SILENT = """
+from cipherlog_core import Logger
+Logger.event = lambda *_, **__: True
+"""
+
+
+@pytest.mark.parametrize(
+    "wrong", [CREDULOUS, pytest.param(SILENT, marks=pytest.mark.soak)], ids=["credulous", "silent"]
+)
+def test_a_logger_that_fails_in_an_odd_environment_is_caught(wrong: str, tmp_path: Path) -> None:
+    """The negative control."""
+    chosen = [{"LOG_BACKUPS": value.encode().hex()} for value in ("5", "many")]
+
+    assert run(chosen, tmp_path / "right").returncode == 0
+    assert run(chosen, tmp_path / "wrong", wrong + SCRIPT).returncode == 1

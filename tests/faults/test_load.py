@@ -14,6 +14,8 @@ from conftest import content
 from cipherlog_core.reading import segments
 from oracle import RIGHT, judge
 
+soak = pytest.mark.soak
+
 BURST = """
 import sys, threading, cipherlog_core
 logger = cipherlog_core.start("app")
@@ -25,7 +27,7 @@ for name in "abcd":
 """
 
 
-@pytest.mark.parametrize("each", [2_500, pytest.param(25_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("each", [1_000, pytest.param(25_000, marks=soak)])
 def test_a_burst_of_four_threads(each: int, tmp_path: Path) -> None:
     """And a normal end without a stop: all of it is there."""
     names = {"LOG_DIR": str(tmp_path), "LOG_BACKUPS": "0", "LOG_ROTATE_SIZE": "1MB"}
@@ -62,9 +64,9 @@ DAY = 86_400
     ("shifts", "when", "most"),
     [
         ([0, -DAY, 0, -30 * DAY, DAY, 0, 40 * DAY, -DAY, 3600, 0], "midnight", 9),
-        ([0, -3600, 0, -3600, 0, -3600, 0, -3600, 0, -3600], "hour", 9),
-        ([0, 0, 0, 0, 0, 0, 0, -10 * DAY, -400 * DAY, -8000 * DAY], "hour", 3),
-        ([-DAY] * 10, None, 0),
+        pytest.param([0, -3600, 0, -3600, 0, -3600, 0, -3600, 0, -3600], "hour", 9, marks=soak),
+        pytest.param([0, 0, 0, 0, 0, 0, 0, -10 * DAY, -400 * DAY, -8000 * DAY], "hour", 3, marks=soak),
+        pytest.param([-DAY] * 10, None, 0, marks=soak),
     ],
 )
 def test_a_clock_that_jumps(shifts: list[int], when: str | None, most: int, tmp_path: Path) -> None:

@@ -8,25 +8,28 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import cipherlog_core
 from cipherlog_core import Settings
-from cipherlog_core._archive import compress
+from cipherlog_core._archive import Log, _due, compress
 from cipherlog_core._folders import Folders
+from cipherlog_core._ledger import Ledger
+from cipherlog_core._logfile import LogFile
 from cipherlog_core._rotation import Segment
-from oracle import RIGHT, judge_kept, read
+from oracle import RIGHT, Verdict, judge_kept, read
 
 VICTIM = b"nobody may touch this\n"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("cipherlog_core._settings.notice._seen", set())
-    return tmp_path / "logs"
+    yield tmp_path / "logs"
+    cipherlog_core.stop(0.5)
 
 
 def settings(folder: Path, **more: object) -> Settings:
@@ -88,11 +91,27 @@ def test_what_is_logged_after_a_deed_is_there_within_a_second(deed: str, folder:
     assert judge_kept(folder, {("after", 0)} | ({("before", 0)} if keeps else set())) == RIGHT
 
 
+@pytest.mark.parametrize("deed", ["file deleted", "folder deleted"])
+def test_a_writer_that_keeps_its_file_is_caught(deed: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what it logs after the deed is in no log."""
+    find = LogFile._find_log
+    monkeypatch.setattr(LogFile, "_find_log", lambda log, ledger: log._descriptor >= 0 or find(log, ledger))
+    monkeypatch.setattr(Ledger, "in_place", lambda _: True)
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="before", seq=0)
+    assert written(folder, "before")
+    DEEDS[deed][0](folder)
+    assert logger.event("numbered", producer="after", seq=0)
+    assert cipherlog_core.stop()
+
+    assert ("after", 0) in judge_kept(folder, {("after", 0)}).missing
+
+
 PLANTS: dict[str, Callable[[Path, Path], object]] = {
     "symlink": lambda path, victim: path.symlink_to(victim),
+    "hard link": lambda path, victim: path.hardlink_to(victim),
     "FIFO": lambda path, _: os.mkfifo(path),
     "device": lambda path, _: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3)),
-    "hard link": lambda path, victim: path.hardlink_to(victim),
     "folder": lambda path, _: path.mkdir(),
     "foreign": lambda path, _: (path.write_bytes(VICTIM), os.chown(path, 4321, 4321)),
 }
@@ -109,8 +128,8 @@ def planted(what: str, path: Path, victim: Path) -> Path:
     return path if what == "foreign" else victim
 
 
-@pytest.mark.parametrize("what", PLANTS)
-@pytest.mark.parametrize("where", ["app.jsonl", ".spool/app.jsonl.lock"])
+@pytest.mark.parametrize("what", [what for what in PLANTS if what != "hard link"])
+@pytest.mark.parametrize("where", ["app.jsonl", pytest.param(".spool/app.jsonl.lock", marks=pytest.mark.soak)])
 def test_what_is_planted_is_not_written_to(where: str, what: str, folder: Path) -> None:
     """Nothing hangs, what is refused is counted, and once the thing is gone the log goes on within a second."""
     folder.mkdir()
@@ -148,6 +167,94 @@ def test_a_spool_that_is_a_link_is_not_followed(folder: Path) -> None:
     assert cipherlog_core.stop()
 
 
+@pytest.mark.parametrize("what", ["symlink", "hard link"])
+def test_a_writer_that_follows_links_is_caught(what: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: the victim shows it."""
+    folder.mkdir()
+    victim = planted(what, folder / "app.jsonl", folder.parent / "victim")
+    monkeypatch.setattr(
+        "cipherlog_core._logfile.open_regular", lambda path, flags, mode, **_: os.open(path, flags, mode)
+    )
+    monkeypatch.setattr(Ledger, "knows", lambda *_: True)
+    assert cipherlog_core.start("app", settings=settings(folder)).event("numbered", producer="a", seq=0)
+    assert cipherlog_core.stop()
+
+    assert victim.read_bytes() != VICTIM
+
+
+def linked(folder: Path, backup: Path) -> None:
+    """Each file of the log gets a second name, as by ``cp -al``."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        target = backup / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(path)
+
+
+KILLED = """
+import os, signal, cipherlog_core
+logger = cipherlog_core.start("app")
+for seq in range(10):
+    assert logger.event("numbered", producer="before", seq=seq) and (seq or cipherlog_core.flush())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("lives", [True, False], ids=["under the log's hand", "between two processes"])
+def test_a_backup_by_hard_links_silences_no_log(lives: bool, folder: Path) -> None:
+    """Log, lock and ring have a second name: the log goes on in the same file, and what was in the ring is in it."""
+    names = {"LOG_DIR": str(folder), "LOG_BACKUPS": "0"}
+    subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, **names}, check=False, timeout=60)
+    logger = cipherlog_core.start("app", settings=settings(folder)) if lives else None
+    linked(folder, folder.with_name("backup"))
+    logger = logger or cipherlog_core.start("app", settings=settings(folder))
+    for seq in range(10):
+        assert logger.event("numbered", producer="after", seq=seq)
+    assert cipherlog_core.stop()
+
+    assert judge_kept(folder, {(name, seq) for name in ("before", "after") for seq in range(10)}) == RIGHT
+    assert (folder / "app.jsonl").samefile(folder.with_name("backup") / "app.jsonl")
+    assert not any(folder.glob("app-*"))
+
+
+@pytest.mark.parametrize("settled", [True, False], ids=["in place of the log", "before there is a log"])
+def test_a_hard_link_that_is_planted_becomes_a_segment(settled: bool, folder: Path) -> None:
+    """Nothing is written to what it leads to, nor is that compressed; the log goes on at once in a file of its own."""
+    folder.mkdir()
+    if settled:
+        assert cipherlog_core.start("app", settings=settings(folder)).event("numbered", producer="before", seq=0)
+        assert cipherlog_core.stop()
+        (folder / "app.jsonl").rename(folder / "app-20260101T000000Z-000001.jsonl")
+    victim = folder.with_name("victim")
+    victim.write_bytes(VICTIM)
+    (folder / "app.jsonl").hardlink_to(victim)
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="a", seq=0)
+    assert cipherlog_core.stop()
+
+    assert victim.read_bytes() == VICTIM
+    (planted,) = (path for path in folder.glob("app-*") if path.samefile(victim))
+    assert not planted.samefile(folder / "app.jsonl")
+    kept = {("before", 0), ("a", 0)} if settled else {("a", 0)}
+    assert judge_kept(folder, kept) == Verdict(torn=[VICTIM.rstrip()])
+    assert _due(Log(Folders.of(str(folder)), "app.jsonl", settings(folder))) == []
+
+
+def test_a_lock_file_that_is_a_planted_hard_link_is_exchanged(folder: Path) -> None:
+    """Nothing is written to what it leads to, and no event waits."""
+    (folder / ".spool").mkdir(parents=True)
+    victim = folder.with_name("victim")
+    victim.write_bytes(VICTIM)
+    (folder / ".spool" / "app.jsonl.lock").hardlink_to(victim)
+    before = cipherlog_core.stats().errors
+    logger = cipherlog_core.start("app", settings=settings(folder))
+    assert logger.event("numbered", producer="a", seq=0)
+    assert cipherlog_core.stop()
+
+    assert victim.read_bytes() == VICTIM
+    assert judge_kept(folder, {("a", 0)}) == RIGHT
+    assert cipherlog_core.stats().errors == before
+
+
 @pytest.mark.parametrize("what", ["symlink", "FIFO", "hard link"])
 @pytest.mark.parametrize("place", [".gz", ".tmp"])
 def test_a_compressed_segment_is_written_to_nothing_that_is_planted(place: str, what: str, folder: Path) -> None:
@@ -165,30 +272,39 @@ def test_a_compressed_segment_is_written_to_nothing_that_is_planted(place: str, 
         assert stat.S_IMODE((folder / f"{plain.name}.gz").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    ("mode", "file", "made"), [("0600", 0o600, 0o700), ("0640", 0o640, 0o750), ("644", 0o644, 0o755)]
-)
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_the_modes_of_what_is_made(umask: int, mode: str, file: int, made: int, folder: Path) -> None:
-    """Log, segments and their copies have LOG_FILE_MODE, whatever the umask; locks and rings are the logger's alone."""
-    code = f"""
-import os, cipherlog_core
-os.umask({umask})
-logger = cipherlog_core.start("app")
-for seq in range(100):
-    logger.event("numbered", producer="a", seq=seq)
-    cipherlog_core.flush() if not seq % 50 else None
-cipherlog_core.stop()
-os._exit(0)
+MODES = """
+import os, sys, cipherlog_core
+for name, umask, mode in zip(*[iter(sys.argv[1:])] * 3):
+    os.umask(int(umask, 8))
+    os.environ.update(LOG_DIR=name, LOG_FILE_MODE=mode)
+    logger = cipherlog_core.start("app")
+    for seq in range(100):
+        logger.event("numbered", producer="a", seq=seq)
+        cipherlog_core.flush() if not seq % 50 else None
+    if os.fork() == 0:
+        logger.event("left in a ring")
+        os._exit(0)
+    os.wait()
+    cipherlog_core.stop()
 """
-    names = {"LOG_DIR": str(folder), "LOG_FILE_MODE": mode, "LOG_ROTATE_SIZE": "9000", "LOG_GZIP_AFTER": "0"}
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **names}, check=True, timeout=60)
+GIVEN = {"0600": (0o600, 0o700), "0640": (0o640, 0o750), "644": (0o644, 0o755)}
 
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("app*")} == {file}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob(".spool/*")} == {0o600}
-    assert stat.S_IMODE((folder / ".spool").stat().st_mode) == 0o700
-    if not umask:
-        assert stat.S_IMODE(folder.stat().st_mode) == made
+
+def test_the_modes_of_what_is_made(folder: Path) -> None:
+    """Log, segments and their copies have LOG_FILE_MODE, whatever the umask; locks and rings are the logger's alone."""
+    runs = [(folder.with_name(f"{umask}-{mode}"), umask, mode) for umask in ("000", "077") for mode in GIVEN]
+    command = [sys.executable, "-c", MODES, *(part for run in runs for part in run)]
+    names = {"LOG_ROTATE_SIZE": "9000", "LOG_GZIP_AFTER": "0"}
+    subprocess.run(command, env={**os.environ, **names}, check=True, timeout=60)
+
+    for made, umask, mode in runs:
+        own = [path for path in made.glob(".spool/*") if path.suffix in (".ring", ".lock")]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made.glob("app*")} == {GIVEN[mode][0]}
+        assert any(path.suffix == ".ring" for path in own)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in own} == {0o600}
+        assert stat.S_IMODE((made / ".spool").stat().st_mode) == 0o700
+        if umask == "000":
+            assert stat.S_IMODE(made.stat().st_mode) == GIVEN[mode][1]
 
 
 LOCKED_OUT = """
