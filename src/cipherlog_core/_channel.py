@@ -24,10 +24,9 @@ __all__ = ["Channel", "channel"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_NAME = 1024
 _CURRENT: Any = object()
 _COMMA, _NEWLINE = b",\n"
-_now, _count_up, _local = _record.now, _record.count_up, _record.local
+_now, _count_up, _local, _clean_names = _record.now, _record.count_up, _record.local, _record.clean_names
 _encode_into = msgspec.json.Encoder().encode_into
 
 
@@ -101,7 +100,15 @@ class Channel(Generic[T]):
             except AttributeError:
                 thread = _record.thread_name()
             id_ = digits + _record.suffixes[_count_up() & 0xFFF]
-            rest = _Rest(id_, f"{date}{digits[-6:]}Z", thread[:_NAME], tool, session_id, request_id, struct)
+            rest = _Rest(
+                id_,
+                f"{date}{digits[-6:]}Z",
+                _clean_names.get(thread) or _record.new_clean_name(thread),
+                tool,
+                session_id,
+                request_id,
+                struct,
+            )
             at = len(start)
             try:
                 _encode_into(rest, buffer, at)

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 
-from cipherlog_core._encode import encode_text
+from cipherlog_core._encode import encode_text, text_or_none
 from cipherlog_core._fork import mark
 
 __all__ = ["Origin", "head", "head_of", "identity", "name_server", "renew", "server_name", "stamp_at"]
@@ -26,7 +26,9 @@ now = time.time_ns
 count_up = itertools.count().__next__
 this_second: tuple[int, str] = (-1, "")  # one tuple, so that no thread sees half of another's
 local = threading.local()
-_thread_names: dict[str, str] = {}
+_thread_names: dict[str, str] = {}  # as JSON
+clean_names: dict[str, str] = {}
+"""Names of threads as they are written."""
 _server: str | None = None
 
 pid = -1
@@ -121,6 +123,13 @@ def _new_thread_name(name: str) -> str:
 def server_name() -> str | None:
     """The name given to the process's first `start`, else ``OTEL_SERVICE_NAME``."""
     return _server or os.environ.get("OTEL_SERVICE_NAME") or None
+
+
+def new_clean_name(name: str) -> str:
+    if len(clean_names) >= _MANY:
+        clean_names.clear()
+    cleaned = clean_names[name] = text_or_none(name) or ""
+    return cleaned
 
 
 def name_server(name: str) -> None:

@@ -97,7 +97,11 @@ def tagged(call: Calls, text: str) -> None:
 
 
 def in_thread(text: str) -> None:
-    thread = threading.Thread(target=log.warning, args=("from a thread",), name=text)
+    def work() -> None:
+        log.warning("from a thread")
+        log_cost(model="m")
+
+    thread = threading.Thread(target=work, name=text)
     thread.start()
     thread.join()
 

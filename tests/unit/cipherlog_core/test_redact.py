@@ -89,6 +89,8 @@ def test_a_shape_that_was_clean_does_not_vouch_for_another() -> None:
         assert cleaned({"a": {"b": 1}, "c": {}}) == {"a": {"b": 1}, "c": {}}
     assert cleaned({"a": {"b": {"token": "x"}}, "c": 1}) == {"a": {"b": {"token": MARK}}, "c": 1}
     assert cleaned({"a": {"b": 1}, "c": {"token": "x"}}) == {"a": {"b": 1}, "c": {"token": MARK}}
+    assert cleaned({"a": {"token": "x"}, "c": "{"}) == {"a": {"token": MARK}, "c": "{"}
+    assert cleaned({"a": {"token": "x"}, "c": 1}) == {"a": {"token": MARK}, "c": 1}
     assert cleaned({"a": [{"token": "x"}], "c": {}}) == {"a": [{"token": MARK}], "c": {}}
     assert cleaned({"a": {"token": "x"}, "c": ""}, {"d": {"b": 1}})["a"] == {"token": MARK}
 
