@@ -7,9 +7,9 @@ import hashlib
 import os
 from typing import NamedTuple, Self
 
-from cipherlog_core._filesystem import make_folder
+from cipherlog_core._filesystem import HAS_LOCKS, make_folder
 
-__all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders"]
+__all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders", "not_durable"]
 
 JSON_SUFFIX, TEXT_SUFFIX = ".jsonl", ".log"
 
@@ -54,3 +54,12 @@ def _absolute(folder: str) -> str:
         return os.path.abspath(folder)
     except OSError:  # the working directory is gone: what is to be there cannot be opened either, and is told then
         return folder
+
+
+def not_durable(folders: Folders, trouble: OSError) -> str:
+    """What it means that no ring could be made in *folders*, and what to do."""
+    place = f"no ring can be kept in {' or '.join(folders.rings)} ({trouble.strerror or trouble})"
+    fate = "events wait for the disk in memory only, and a kill loses those."
+    if not HAS_LOCKS:
+        return f"{place}: {fate} Let one process alone write each log: nothing here keeps two apart."
+    return f"{place}: {fate} Set LOG_SPOOL_DIR to a folder on a local disk, or LOG_DIR to another one."

@@ -79,6 +79,15 @@ class LogFile:
         self._overdue = False  # a turn of the clock is seen once, though the rename may fail more often
         self._rotate_from = 0.0
 
+    def empty(self, ring: Ring, deadline: float) -> bool:
+        """Move all that is in *ring*; False where that fails or takes longer than *deadline*."""
+        try:
+            while ring.pending and time.monotonic() < deadline:
+                self.move(ring, deadline)
+        except OSError:
+            return False
+        return not ring.pending
+
     def move(self, ring: Ring, deadline: float | None = None) -> int:
         """Move one batch from *ring* to the file; the bytes moved, 0 if there were none or no lock.
 

@@ -15,8 +15,8 @@ from functools import partial
 from cipherlog_core import _record
 from cipherlog_core._archive import Archiver, Log
 from cipherlog_core._console import Console
-from cipherlog_core._filesystem import HAS_LOCKS, filesystem_of, is_network, make_folder
-from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders
+from cipherlog_core._filesystem import filesystem_of, is_network, make_folder
+from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders, not_durable
 from cipherlog_core._lines import describe_drops
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._recover import recover
@@ -156,7 +156,7 @@ class Pipeline:
             spool.synchronous = True
             ring, log = spool.ring, spool.log
             if ring and log and self._empty(spool, deadline):
-                _remove(ring)
+                ring.remove()
             elif ring:
                 self._leave(spool, ring)
         self._write_consoles()
@@ -181,7 +181,7 @@ class Pipeline:
             finally:
                 self._opener = 0
         if trouble is not None:
-            notice("not durable", _not_durable(self._folders_of(spool.name), trouble))
+            notice("not durable", not_durable(self._folders_of(spool.name), trouble))
         self._check_file_system(spool)
         return True
 
@@ -269,9 +269,9 @@ class Pipeline:
     def _let_go(self, spool: Spool, ring: Ring, log: LogFile, deadline: float) -> bool:
         """Empty and close a *ring* that is detached; whether it could be emptied."""
         with spool.inside():
-            emptied = _move_rest(ring, log, deadline)
+            emptied = log.empty(ring, deadline)
         if emptied:
-            _remove(ring)
+            ring.remove()
         else:
             self._leave(spool, ring)
         log.release(ring)
@@ -394,32 +394,6 @@ class Pipeline:
             rotations=spool.counts.rotations,
             errors=spool.errors + spool.counts.failed_rotations,
         )
-
-
-def _move_rest(ring: Ring, log: LogFile, deadline: float) -> bool:
-    try:
-        while ring.pending and time.monotonic() < deadline:
-            log.move(ring, deadline)
-    except OSError:
-        return False
-    return not ring.pending
-
-
-def _remove(ring: Ring) -> None:
-    """Unlink the file of an empty ring."""
-    if ring.durable:
-        try:
-            os.unlink(ring.path)
-        except OSError:
-            return  # somebody else did, or the folder is gone
-
-
-def _not_durable(folders: Folders, trouble: OSError) -> str:
-    place = f"no ring can be kept in {' or '.join(folders.rings)} ({trouble.strerror or trouble})"
-    fate = "events wait for the disk in memory only, and a kill loses those."
-    if not HAS_LOCKS:
-        return f"{place}: {fate} Let one process alone write each log: nothing here keeps two apart."
-    return f"{place}: {fate} Set LOG_SPOOL_DIR to a folder on a local disk, or LOG_DIR to another one."
 
 
 PIPELINE = Pipeline()

@@ -168,6 +168,14 @@ class Ring:
         if descriptor >= 0:
             close(descriptor)
 
+    def remove(self) -> None:
+        """Unlink the file of an empty ring."""
+        if self.durable:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                return  # somebody else did, or the folder is gone
+
     def _unmap(self) -> None:
         self.words.release()
         self.map.close()
