@@ -92,9 +92,8 @@ class Pipeline:
         for spool in list(self._spools.values()):
             spool.divert(self._give if self._takers else None)
 
-    def _give(self, line: bytes) -> None:
-        for take in self._takers:
-            take(line)
+    def _give(self, line: bytes) -> list[object]:
+        return [take(line) for take in self._takers]
 
     def settings(self, name: str) -> Settings:
         """What is in force for the log *name*."""
