@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -48,12 +48,33 @@ _WITHHELD = b'{"withheld":"%b"}' % MARK.encode()
 
 _NOTHING: Mapping[str, object] = {}
 
+
+class _Live(NamedTuple):
+    """A live value: its forms, a long run of key characters in each that has one, and what finds the others."""
+
+    forms: set[str]
+    runs: set[tuple[int, bytes]]
+    needles: set[bytes]
+
+    @classmethod
+    def of(cls, value: str) -> Self:
+        forms, runs, needles = _secrets.forms_of(value), set(), set()
+        for form in forms:
+            longest = max(re.findall(rb"[A-Za-z0-9_-]+", form.encode()), key=len, default=b"")
+            if len(longest) >= len(_RUN):
+                runs.add((len(longest), longest))
+            else:
+                needles |= {form.encode(), json.dumps(form, ensure_ascii=False)[1:-1].encode()}
+        return cls(forms, runs, needles)
+
+
 _sent: dict[str, None] = {}
 _environment: dict[str, None] = {}
 _seen_headers: set[bytes] = set()
 _clean_names: dict[Names, Names] = {}  # of objects, with those of their members that were objects too
 _clean_texts: dict[Any, None] = {}
-_live: tuple[str, ...] = ()  # all forms of all live values, the longest first
+_known: dict[str, _Live] = {}  # by live value
+_live: tuple[str, ...] | None = ()  # all forms of all live values, the longest first; None: to be found anew
 _live_runs: tuple[tuple[int, bytes], ...] = ()  # a run of each that has one, with its length, the shortest first
 _needles: tuple[bytes, ...] = ()  # the others
 _is_read = False
@@ -104,18 +125,24 @@ def add_header(value: bytes) -> None:
 
 
 def _renew() -> None:
-    global _live, _live_runs, _needles
-    forms = {form for value in [*_environment, *_sent] for form in _secrets.forms_of(value)}
-    needles, runs = set(), set()
-    for form in forms:
-        longest = max(re.findall(rb"[A-Za-z0-9_-]+", form.encode()), key=len, default=b"")
-        if len(longest) >= len(_RUN):
-            runs.add((len(longest), longest))
-        else:
-            needles |= {form.encode(), json.dumps(form, ensure_ascii=False)[1:-1].encode()}
-    _live = tuple(sorted(forms, key=len, reverse=True))
-    _live_runs, _needles = tuple(sorted(runs)), tuple(needles)
-    _clean_texts.clear()
+    """Look for the values of now; only what is new is taken apart, for a token may be another with each request."""
+    global _known, _live, _live_runs, _needles
+    values: list[str] | None = None
+    while values != (values := [*_environment, *_sent]):  # another thread may have added one meanwhile
+        _known = {value: _known.get(value) or _Live.of(value) for value in values}
+        _live = None
+        _live_runs = tuple(sorted({run for live in _known.values() for run in live.runs}))
+        _needles = tuple({needle for live in _known.values() for needle in live.needles})
+        _clean_texts.clear()
+
+
+def _forms() -> tuple[str, ...]:
+    global _live
+    forms = _live
+    if forms is None:
+        found = {form for live in _known.values() for form in live.forms}
+        forms = _live = tuple(sorted(found, key=len, reverse=True))
+    return forms
 
 
 def clean(data: bytes, fields: Mapping[str, object] | None = None, bound: Mapping[str, object] = _NOTHING) -> bytes:
@@ -137,7 +164,7 @@ def clean(data: bytes, fields: Mapping[str, object] | None = None, bound: Mappin
             ):
                 return data
         value = msgspec.json.decode(data)
-        cleaned = _secrets.without(value, _live)
+        cleaned = _secrets.without(value, _forms())
         return data if cleaned == value else msgspec.json.encode(cleaned)
     except Exception:  # noqa: BLE001  what cannot be looked through is withheld
         return _WITHHELD
@@ -154,7 +181,7 @@ def clean_text(text: str) -> str:
         try:
             data = msgspec.json.encode(text)
         except UnicodeEncodeError:  # a lone surrogate
-            return _secrets.without_in(text, _live)
+            return _secrets.without_in(text, _forms())
         kept = clean(data)
         if kept is not data:
             return MARK if kept is _WITHHELD else str(msgspec.json.decode(kept))

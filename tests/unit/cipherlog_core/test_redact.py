@@ -326,3 +326,17 @@ def test_no_text_costs_more_than_linear_time(logs: Logs) -> None:
         if min(costs) > 0.05:
             slow[text[:40]] = min(costs)
     assert slow == {}
+
+
+def test_a_token_of_each_request_costs_no_more_than_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are known already are not taken apart again; the last of many is caught, and the first forgotten."""
+    taken_apart = []
+    forms_of = _secrets.forms_of
+    monkeypatch.setattr(_secrets, "forms_of", lambda value: taken_apart.append(value) or forms_of(value))
+    tokens = [f"token-{number:04}-{'k3' * 12}" for number in range(100)]
+    for token in tokens:
+        add_header(f"Bearer {token}".encode())
+
+    assert taken_apart == tokens
+    assert clean_text(f"it was {tokens[-1]}") == f"it was {MARK}"
+    assert tokens[0] in clean_text(f"it was {tokens[0]}")
