@@ -129,8 +129,11 @@ def test_two_hundred_rotations_with_gzip(tmp_path: Path, folder: Path, server: B
 
 
 @pytest.mark.soak
-def test_an_outage_and_kills_lose_nothing(tmp_path: Path, folder: Path, server: BulkServer) -> None:
-    """The destination away, then overloaded, and rsyslog killed five times: each line is stored once, none is missing.
+@pytest.mark.parametrize(("is_killed", "overloads"), [(True, 0), (False, 50)])
+def test_an_outage_with_kills_or_overload_loses_nothing(
+    is_killed: bool, overloads: int, tmp_path: Path, folder: Path, server: BulkServer
+) -> None:
+    """The destination away while rsyslog is killed five times, or away and then overloaded: each line is stored once.
 
     On the wire some come twice: the ids make them one.
     """
@@ -142,11 +145,13 @@ def test_an_outage_and_kills_lose_nothing(tmp_path: Path, folder: Path, server: 
             for number in range(5):
                 before = rotations(folder)[0]
                 assert wait_for(lambda before=before: rotations(folder)[0] >= before + 15)  # it has something to lose
-                rsyslog.stop(signal.SIGKILL)
-                (rsyslog.home / "pid").unlink(missing_ok=True)
+                if is_killed:
+                    rsyslog.stop(signal.SIGKILL)
+                    (rsyslog.home / "pid").unlink(missing_ok=True)
                 server.is_away = number < 2
-                server.overloads = 50
-                rsyslog.start()
+                server.overloads = overloads
+                if is_killed:
+                    rsyslog.start()
             assert producer.wait(120) == 0
         written = on_disk(folder, is_closed=True)
         wait_for(lambda: len(server.stored) >= len(written), 120)
