@@ -22,5 +22,8 @@ def sdk(session: nox.Session, name: str) -> None:
     )
     session.run(
         *("pytest", "-W", "default", "tests/sdks", *session.posargs),
-        env={"OPENROUTER_TAP_SDKS": " ".join(SDKS[name]["adapters"])},
+        env={
+            "OPENROUTER_TAP_SDKS": " ".join(SDKS[name]["adapters"]),
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it fetches one from the network when it is imported
+        },
     )

@@ -62,12 +62,47 @@ def _no_net() -> Iterator[None]:
         yield
 
 
+_WORDS = [
+    "the",
+    "request",
+    "was",
+    "answered",
+    "from",
+    "a",
+    "replica",
+    "in",
+    "another",
+    "region",
+    "because",
+    "its",
+    "primary",
+    "did",
+    "not",
+    "report",
+    "for",
+    "some",
+    "seconds",
+    "so",
+    "this",
+    "page",
+    "may",
+    "lack",
+    "orders",
+    "that",
+    "customers",
+    "placed",
+    "meanwhile;",
+    "reconciliation",
+    "follows",
+    "at",
+]
+
+
 def _message_fields(number: int) -> dict[str, object]:
-    """One long message, as `logging` makes them; its line has about 940 B."""
-    words = " ".join(
-        f"{word}{number * place % 9973}" for place, word in enumerate(["took", "size", "page", "user"] * 18)
-    )
-    return {"seq": number, "job": str(uuid.UUID(int=number * 2654435761 << 64)), "message": words, "elapsed_ms": 0.125}
+    """One long message, as `logging` makes them, of words as long as those of a language; its line has 940 B."""
+    words = (f"{_WORDS[number * place % len(_WORDS)]} {number * place % 997}" for place in range(1, 100))
+    job = uuid.UUID(int=number * 2654435761 << 64)
+    return {"seq": number, "job": str(job), "message": " ".join(words)[:602], "elapsed_ms": 0.125}
 
 
 class Events:

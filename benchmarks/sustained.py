@@ -23,16 +23,18 @@ from mcp import Client
 from benchmarks.harness import percentile, publish, read_back, require, table
 from openrouter_tap.simulator import running
 
-__all__ = ["Sustained", "environment_for", "serving", "sustain"]
+__all__ = ["HEAD", "Sustained", "environment_for", "serving", "sustain"]
 
 SERVERS = Path(__file__).parents[1] / "examples" / "cipher" / "servers"
-_SMALL = {"LOG_ROTATE_SIZE": "64KiB", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
+_SMALL = {"LOG_ROTATE_SIZE": "16KiB", "LOG_BACKUPS": "0", "LOG_GZIP_AFTER": "0"}
+_WINDOW = 100  # calls that a point of the plot stands for
+_PLOT = Path(__file__).with_name("sustained.svg")
 _WARM_UP = 0.1  # of the samples: until then pools and caches fill
 
 
 @dataclass
 class Sustained:
-    """What a load did to the server. Latencies in nanoseconds, memory in KiB."""
+    """What a load did to the server. Latencies in nanoseconds, memory in KiB, on Linux only."""
 
     rps: float
     seconds: float
@@ -66,12 +68,15 @@ class Sustained:
             str(self.stats["dropped"]),
             str(self.stats["rotations"]),
             f"{self.compressed} of {self.segments}",
-            f"{self.memory[0] / 1024:.1f} / {max(self.memory) / 1024:.1f} ({self.grown:+d} KiB)",
+            f"{self.memory[0] / 1024:.1f} / {max(self.memory) / 1024:.1f} ({self.grown:+d} KiB)" if self.memory else "",
             *(f"{percentile(ordered, percent) / 1e6:.2f}" for percent in (50, 95, 99)),
         ]
 
 
-HEAD = "load", "sent", "written", "dropped", "rotations", "gzipped", "MiB first / most (after warm-up)"
+HEAD = (
+    *("load", "sent", "written", "dropped", "rotations of both logs", "cost segments gzipped"),
+    *("MiB first / most (after warm-up)", "p50 ms", "p95", "p99"),
+)
 
 
 def environment_for(origin: str, folder: Path, **settings: str) -> dict[str, str]:
@@ -125,17 +130,17 @@ async def sustain(rps: float, seconds: float, folder: Path) -> Sustained:
 async def _send(result: Sustained, client: Client, group: asyncio.TaskGroup, pid: int) -> None:
     begin = time.perf_counter()
     for number in range(int(result.rps * result.seconds)):
-        await asyncio.sleep(max(0.0, begin + number / result.rps - time.perf_counter()))
-        group.create_task(_call(result, client, number))
-        if number % max(1, int(result.rps)) == 0:
+        due = begin + number / result.rps
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        group.create_task(_call(result, client, number, due))
+        if sys.platform == "linux" and number % max(1, int(result.rps)) == 0:
             result.memory.append(_memory(pid))
 
 
-async def _call(result: Sustained, client: Client, number: int) -> None:
+async def _call(result: Sustained, client: Client, number: int, due: float) -> None:
     tool, id_ = ("ask", "ask_streaming")[number % 2], f"r-{number}"
-    begin = time.perf_counter_ns()
     reply = await client.call_tool(tool, {"prompt": f"number {number}", "session_id": "s-1", "request_id": id_})
-    result.latencies.append(time.perf_counter_ns() - begin)
+    result.latencies.append(int(1e9 * (time.perf_counter() - due)))
     require(not reply.is_error, f"{tool} failed: {reply.content}")
     result.sent.append(id_)
 
@@ -155,23 +160,57 @@ def _memory(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
+def _plot(results: list[Sustained]) -> None:
+    """What a call took, and the server's memory, over the time of each load."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    plot, (above, below) = plt.subplots(2, sharex=True, figsize=(6, 4.5), layout="constrained")
+    for result in results:
+        windows = [sorted(result.latencies[at : at + _WINDOW]) for at in range(0, len(result.latencies), _WINDOW)]
+        minutes = [number * _WINDOW / result.rps / 60 for number in range(len(windows))]
+        for percent, style in ((50, "-"), (99, ":")):
+            label = f"{result.rps:g} rps, p{percent}"
+            above.plot(minutes, [percentile(window, percent) / 1e6 for window in windows], style, label=label)
+        seconds = range(len(result.memory))
+        below.plot(
+            [second / 60 for second in seconds], [kib / 1024 for kib in result.memory], label=f"{result.rps:g} rps"
+        )
+    above.set(yscale="log", ylabel=f"ms, of {_WINDOW} calls each")
+    below.set(xlabel="minutes", ylabel="MiB of the server")
+    above.legend(fontsize="small")
+    below.legend(fontsize="small")
+    plot.savefig(_PLOT, metadata={"Date": None})
+
+
 def main() -> None:
     """Load, check and publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sustained", description=__doc__)
-    parser.add_argument("--rps", type=float, default=10)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rps", type=float, nargs="+", default=[10, 50])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[600, 120], help="one for each rate")
     parser.add_argument("--write", action="store_true", help="put the result into benchmarks/RESULTS.md")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        result = asyncio.run(sustain(given.rps, given.seconds, Path(folder)))
-    result.check()
-    command = f"`python -m benchmarks.sustained --rps {given.rps:g} --seconds {given.seconds:g}`"
+    if len(given.rps) != len(given.seconds):
+        parser.error("--rps and --seconds must have as many values")
+    results = []
+    for rps, seconds in zip(given.rps, given.seconds, strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            result = asyncio.run(sustain(rps, seconds, Path(folder)))
+        result.check()
+        results.append(result)
+    command = "`python -m benchmarks.sustained`"
     machine = (
-        f"{os.cpu_count()} CPUs, others' load on the machine. Latency: client to tool and back, every second streamed."
+        f"{os.cpu_count()} CPUs, others' load on the machine. Latency: from when a call was due to its answer; "
+        "every second call is streamed."
     )
-    head = (*HEAD, "p50 ms", "p95", "p99")
     checked = "Checked: the ids sent and the ids in the cost records, read back from all segments, are equal sets."
-    publish("sustained", [command, machine, checked, table(head, [result.row()])], write=given.write)
+    paragraphs = [command, machine, checked, table(HEAD, [result.row() for result in results])]
+    if given.write:
+        _plot(results)
+        paragraphs.append("![What a call took, and the server's memory, over time](sustained.svg)")
+    publish("sustained", paragraphs, write=given.write)
 
 
 if __name__ == "__main__":

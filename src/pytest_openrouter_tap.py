@@ -10,14 +10,16 @@ import pytest
 if TYPE_CHECKING:
     from openrouter_tap.testing import Events, FakeOpenRouter
 
+_SWITCHES = "OPENROUTER_TAP", "OTEL_SDK_DISABLED"
 _FAKE: pytest.StashKey[FakeOpenRouter] = pytest.StashKey()
 
 
 @pytest.fixture
-def openrouter(request: pytest.FixtureRequest) -> Iterator[FakeOpenRouter]:
+def openrouter(request: pytest.FixtureRequest, openrouter_events: Events) -> Iterator[FakeOpenRouter]:  # noqa: ARG001
     """A fake OpenRouter: ``httpx.Client(transport=TappedTransport(httpx.MockTransport(openrouter)))``.
 
-    A request for which it has no reply, and a reply for which there was no request, fail the test.
+    A request for which it has no reply, and a reply for which there was no request, fail the test. As with
+    ``openrouter_events``, the taps of the test are on, and no event goes to a file.
     """
     from openrouter_tap.testing import FakeOpenRouter
 
@@ -29,10 +31,15 @@ def openrouter(request: pytest.FixtureRequest) -> Iterator[FakeOpenRouter]:
 
 @pytest.fixture
 def openrouter_events() -> Iterator[Events]:
-    """The events of all calls that the test makes through a tap; none of them goes to a file."""
+    """The events of all calls that the test makes through a tap; none of them goes to a file.
+
+    Taps that are made from here on are on: what would switch them off is not in the environment until the test ends.
+    """
     from openrouter_tap.testing import recorded
 
-    with recorded() as events:
+    with pytest.MonkeyPatch.context() as patch, recorded() as events:
+        for name in _SWITCHES:
+            patch.delenv(name, raising=False)
         yield events
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,15 @@ def clean_environment(authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("LOG_", "OPENROUTER_", "OTEL_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+def delete(folder: Path) -> None:
+    """As ``rm -rf``, and again where a writer made a file meanwhile."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    raise AssertionError(f"{folder} comes back")
 
 
 def content(path: str) -> bytes:

@@ -9,13 +9,10 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
-import yaml
+from cipher_yml import HERE, Server, read
 
 from openrouter_tap.simulator import running
-
-HERE = Path(__file__).parent
 
 
 def main() -> None:
@@ -23,48 +20,41 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=HERE / "cipher.yml")
     parser.add_argument("--real", action="store_true", help="needs OPENROUTER_API_KEY, and costs money")
     options = parser.parse_args()
-    # Each value as the text that is written: 0640 is no 416, and off no False.
-    servers = yaml.load(options.config.read_text(), yaml.BaseLoader)["servers"]  # noqa: S506  it makes only text
-    toggles = {name: environment_of(name, it) for name, it in servers.items()}
-    for name, it in servers.items():
-        must_be_free(name, int(it["port"]))
-    health_of = ",".join(
-        f"{name}=http://127.0.0.1:{it['port']}/stats" for name, it in servers.items() if name != "health"
-    )
-    environment = {**os.environ, "HEALTH_OF": health_of}
+    if options.real and not os.environ.get("OPENROUTER_API_KEY"):
+        parser.error("--real needs OPENROUTER_API_KEY in the environment")
+    try:
+        servers = read(options.config)
+        must_be_free(servers)
+    except ValueError as error:
+        sys.exit(f"{options.config}: {error}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with ExitStack() as stack, suppress(KeyboardInterrupt):
+    health_of = ",".join(f"{name}=http://127.0.0.1:{it.port}/stats" for name, it in servers.items() if name != "health")
+    environment = {**os.environ, "HEALTH_OF": health_of}
+    with ExitStack() as stack, suppress(KeyboardInterrupt):  # whatever happens, what was started is ended
         if not options.real:
             origin = stack.enter_context(running())
             environment |= {"OPENROUTER_BASE_URL": f"{origin}/api/v1", "OPENROUTER_API_KEY": "look-alike"}
             environment["OPENROUTER_TAP_HOSTS"] = origin.removeprefix("http://")
         started = {}
         for name, it in servers.items():
-            command = [sys.executable, str(HERE / it["script"]), "--port", it["port"]]
-            started[name] = subprocess.Popen(command, env={**environment, **toggles[name]})
+            command = [sys.executable, str(HERE / it.script), "--port", str(it.port)]
+            started[name] = subprocess.Popen(command, env={**environment, **it.env})
             stack.callback(end, started[name])
         for name, it in servers.items():
-            wait_for(name, int(it["port"]), started[name])
-            print(name, f"pid {started[name].pid}", f"http://127.0.0.1:{it['port']}", flush=True)
-        signal.pause()
+            wait_for(name, it.port, started[name])
+            print(name, f"pid {started[name].pid}", f"http://127.0.0.1:{it.port}", flush=True)
+        watch(started)
 
 
-def environment_of(name: str, server: dict[str, Any]) -> dict[str, str]:
-    """The `env` of a server, if it has one."""
-    found = server.get("env") or {}
-    if not isinstance(found, dict):
-        sys.exit(f"{name}: env is no mapping of names to values")
-    for key, value in found.items():
-        if not isinstance(value, str):
-            sys.exit(f"{name}: env: {key}: {value!r} is no text, number or switch")
-    return found
-
-
-def must_be_free(name: str, port: int) -> None:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        sys.exit(f"{name}: port {port} cannot be had: {os.strerror(error.errno or 0)}")
+def must_be_free(servers: dict[str, Server]) -> None:
+    """A `ValueError` for a port that another program has, or that two servers want."""
+    with ExitStack() as stack:
+        for name, it in servers.items():
+            try:
+                stack.enter_context(socket.create_server(("127.0.0.1", it.port)))
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                raise ValueError(f"{name}: port {it.port}: {reason}: free it, or choose another") from error
 
 
 def wait_for(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
@@ -73,7 +63,18 @@ def wait_for(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.05)
-    sys.exit(f"{name}: nothing of its own answers at port {port}: {process.args}")
+    how = "does not answer" if process.returncode is None else f"ended with status {process.returncode}"
+    sys.exit(f"{name}: {how} at port {port}; why is told above, or in its log")
+
+
+def watch(started: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Tell of each server that ends, until none is left."""
+    for _ in started:
+        pid, status = os.wait()
+        name = next(name for name, process in started.items() if process.pid == pid)
+        how = os.waitstatus_to_exitcode(status)
+        print(f"{name}: ended with status {how}; the others run on", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -61,7 +61,7 @@ class Archiver:
         self._look_at = 0.0
 
     def note_opened(self, name: str, folder: str) -> None:
-        """This process writes the log *name* from now on: there may be more segments than are kept."""
+        """This process writes the log *name* from now on: an archiver may have been killed at it."""
         with suppress(OSError):  # one that cannot be read now
             if next(closed_segments(folder, name), None) is None:
                 return
@@ -76,13 +76,21 @@ class Archiver:
             if self._news or any(_due(log) for log in self._logs()):
                 self._begin()
 
-    def stop(self, timeout: float) -> None:
-        """End the thread; a segment that it is at stays as it was, for the next round of whoever is there."""
+    def stop(self, timeout: float, logs: list[Log]) -> None:
+        """End the thread; a segment that it is at stays as it was, for the next round of whoever is there.
+
+        Who closes a segment deletes the oldest, and nobody else does: of the *logs* that is done here where it was not.
+        """
         thread, self._thread = self._thread, None
         self._run_number += 1
         self._ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+        closed = {name for name, path in list(self._news) if path is not None}
+        for log in logs:
+            if log.name in closed:
+                with suppress(OSError):
+                    self._prune(log)
 
     def _begin(self) -> None:
         if self._thread is None:
@@ -117,7 +125,7 @@ class Archiver:
                 if log.name == name:
                     if path is not None:
                         _tell(log, path)
-                    self._prune(log)
+                        self._prune(log)
                     _clear(log)
         for log in logs:
             for segment in self._told(_due(log)):

@@ -36,6 +36,7 @@ TEXT_LIMIT = 1 << 16
 
 _HEAD_TEXT = 1024
 _MARGIN = TEXT_MOST - TEXT_LIMIT  # bytes of a text behind its cut that are looked through as well
+_MARK = 32  # bytes of a text's room that are left for the mark of its cut
 _DEPTH = 254  # as orjson
 _NODES = 20_000  # values looked at one by one; a structure that contains itself twice would have no end
 _SMALL = 1024  # bytes of a value that others have to make room for
@@ -221,7 +222,7 @@ class _Plain:
         if len(data) <= self._cut:
             return data.decode()
         self.has_cut = True
-        kept = self._without_half_a_secret(data)[: self._cut].decode("utf-8", "ignore")
+        kept = self._without_half_a_secret(data)[: self._cut - _MARK].decode("utf-8", "ignore")
         return f"{kept}…[{len(data) - len(kept.encode())} bytes cut]"
 
     def _without_half_a_secret(self, data: bytes) -> bytes:

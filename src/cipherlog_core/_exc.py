@@ -14,26 +14,33 @@ _CAUSES = 8
 _GROUP = 16
 
 
-def describe(error: BaseException, causes: int = _CAUSES) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
     """``type``, ``message``, ``stack`` and ``cause`` of *error*, its ``notes``, and ``exceptions`` of a group.
 
     The stack is a list of texts, the innermost frame last, as in a traceback. No source line and no value of a variable
     is in it. ``cause`` is the exception that Python would show above this one, or None.
     """
+    return _described(error, _CAUSES, set())
+
+
+def _described(error: BaseException, causes: int, seen: set[int]) -> dict[str, Any]:
+    """The same; what was *seen* brings what belongs to it no second time: groups in groups grow by powers."""
+    is_new = causes > 0 and id(error) not in seen
+    seen.add(id(error))
     told: dict[str, Any] = {
         "type": _name(type(error)),
         "message": _message(error),
         "stack": [*_stack(error.__traceback__)][-_FRAMES:],
         "cause": None,
     }
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and is_new and id(cause) not in seen:
+        told["cause"] = _described(cause, causes - 1, seen)
     notes = getattr(error, "__notes__", None)
     if isinstance(notes, list) and notes:
         told["notes"] = [note for note in notes if isinstance(note, str)]
-    if isinstance(error, BaseExceptionGroup) and causes:
-        told["exceptions"] = [describe(inner, causes - 1) for inner in islice(error.exceptions, _GROUP)]
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None and causes:
-        told["cause"] = describe(cause, causes - 1)
+    if isinstance(error, BaseExceptionGroup) and is_new:
+        told["exceptions"] = [_described(inner, causes - 1, seen) for inner in islice(error.exceptions, _GROUP)]
     return told
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "boot_id",
     "close",
     "filesystem_of",
+    "is_file",
     "is_network",
     "make_folder",
     "open_regular",
@@ -111,7 +112,7 @@ def boot_id() -> bytes:
 
 
 def make_folder(path: str, mode: int = 0o700) -> None:
-    """Create *path* and what is missing above it with *mode*; folders that exist keep theirs."""
+    """Create *path* and what is missing above it with *mode*, whatever the umask; folders that exist keep theirs."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -124,6 +125,11 @@ def make_folder(path: str, mode: int = 0o700) -> None:
         except FileExistsError:
             if not os.path.isdir(folder):  # a file is in the way; else another process was faster
                 raise
+        else:
+            made = stat.S_IMODE(os.stat(folder).st_mode)
+            if mode & ~made:
+                with suppress(OSError):  # not everywhere can a mode be set
+                    os.chmod(folder, made | mode)
 
 
 def open_regular(path: str, flags: int, mode: int = 0o600, *, may_be_linked: bool = False) -> int:
@@ -187,6 +193,14 @@ def close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         return
+
+
+def is_file(descriptor: int, file: os.stat_result) -> bool:
+    """Whether *descriptor* is still that of *file*: a program that closes all there are gives its number to another."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file)
+    except OSError as error:
+        return error.errno != errno.EBADF
 
 
 def sync_folder(folder: str) -> None:

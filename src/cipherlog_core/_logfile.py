@@ -15,10 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cipherlog_core._filesystem import boot_id, close, open_regular, sync_folder
+from cipherlog_core._filesystem import HAS_LOCKS, boot_id, close, is_file, open_regular, sync_folder
 from cipherlog_core._folders import Folders
 from cipherlog_core._ledger import Entry, Ledger, open_ledger
-from cipherlog_core._ring import TAIL, BadRingError, Ring
+from cipherlog_core._ring import BATCH, TAIL, BadRingError, Ring
 from cipherlog_core._rotation import Rotation, last_segment_number, segment_name
 
 __all__ = ["Counts", "LogFile"]
@@ -65,6 +65,7 @@ class LogFile:
         self.path = os.path.join(folders.logs, name)
         self.counts = counts or Counts()
         self._rotation = rotation
+        self._most = min(BATCH, rotation.size or BATCH)  # bytes of a batch: none makes a file larger than it may be
         self.on_batch: Callable[[bytes], object] = _nothing
         self._on_closed = on_closed
         self._fsync_after = fsync_after
@@ -73,6 +74,7 @@ class LogFile:
         self._is_closed = False
         self._ledger: Ledger | None = None
         self._descriptor = -1
+        self._file: os.stat_result | None = None
         self._inode = 0
         self._size = 0
         self._written = 0.0
@@ -158,6 +160,8 @@ class LogFile:
 
     def _lock(self, deadline: float | None) -> Ledger | None:
         while True:
+            if self._ledger is not None and not self._ledger.is_open():
+                self._ledger = None  # not to be closed: the number is another's
             if self._ledger is None:
                 self.folders.make()
                 self._ledger = open_ledger(os.path.join(self.folders.spool, f"{self.name}.lock"))
@@ -166,6 +170,7 @@ class LogFile:
                     return None
                 time.sleep(_NAP)
             elif self._ledger.in_place():
+                self._ledger.read()
                 return self._ledger
             else:
                 self._close_ledger()
@@ -175,7 +180,7 @@ class LogFile:
         if entry := ledger.entry():
             self._settle(entry, ring)
             ledger.close_entry()
-        tail, data = ring.batch()
+        tail, data = ring.batch(self._most)
         if not data:
             return 0
         self._end_line()  # of another program, or one that a loss of power cut
@@ -189,6 +194,8 @@ class LogFile:
 
     def _find_log(self, ledger: Ledger) -> None:
         """Open what the path leads to now: somebody may have renamed, deleted or truncated the file."""
+        if not self._is_open():
+            self._descriptor = -1
         try:
             there = os.stat(self.path, follow_symlinks=False)
             if there.st_ino == self._inode and self._descriptor >= 0:
@@ -197,19 +204,24 @@ class LogFile:
         except FileNotFoundError:
             pass
         self._retire_log()
-        self._descriptor = self._open_log(may_be_linked=True)
-        here = os.fstat(self._descriptor)
+        here = self._open_log(may_be_linked=True)
         if here.st_nlink > 1 and not ledger.knows(here):  # whoever planted it, nothing is written to it
             self._on_closed(self._close_segment(ledger, ledger.last[1]))
-            self._descriptor = self._open_log(may_be_linked=False)
-            here = os.fstat(self._descriptor)
+            here = self._open_log(may_be_linked=False)
         if self._fsync_after:
             sync_folder(self.folders.logs)  # the name of the file, and of the one that was renamed
         self._inode, self._size, self._written = here.st_ino, here.st_size, here.st_mtime
 
-    def _open_log(self, *, may_be_linked: bool) -> int:
+    def _is_open(self) -> bool:
+        """Whether the descriptor is still that of the file for which it was opened."""
+        return self._descriptor >= 0 and (self._file is None or is_file(self._descriptor, self._file))
+
+    def _open_log(self, *, may_be_linked: bool) -> os.stat_result:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-        return open_regular(self.path, flags, self.folders.mode, may_be_linked=may_be_linked)
+        self._file = None
+        self._descriptor = open_regular(self.path, flags, self.folders.mode, may_be_linked=may_be_linked)
+        self._file = os.fstat(self._descriptor)
+        return self._file
 
     def _settle(self, entry: Entry, mine: Ring) -> None:
         """Finish the batch of a writer that died or failed between ledger and tail."""
@@ -258,6 +270,8 @@ class LogFile:
             self._write(b"\n")
 
     def _read(self, count: int, offset: int) -> bytes:
+        if HAS_LOCKS:
+            return os.pread(self._descriptor, count, offset)
         os.lseek(self._descriptor, offset, os.SEEK_SET)  # writes go to the end all the same
         return os.read(self._descriptor, count)
 
@@ -308,8 +322,8 @@ class LogFile:
             ledger.close()
 
     def _close_log(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        descriptor, is_open, self._descriptor = self._descriptor, self._is_open(), -1
+        if is_open:
             close(descriptor)
 
     def _retire_log(self) -> None:

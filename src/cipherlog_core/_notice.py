@@ -10,6 +10,7 @@ from cipherlog_core._redact import clean_text
 __all__ = ["Notices", "shown"]
 
 _LONGEST = 8192  # characters of a message
+_MOST = 1000  # kinds that are told; some are named after what a program passes, which may be another each time
 
 
 class Notices:
@@ -36,7 +37,7 @@ class Notices:
             self._to_stderr(message)
 
     def _first(self, kind: str) -> bool:
-        if kind in self._seen:
+        if kind in self._seen or len(self._seen) >= _MOST:
             return False
         self._seen.add(kind)
         return True

@@ -139,10 +139,11 @@ class Pipeline:
         if self._is_nested():
             return self._drain_only(deadline)
         self._writer.stop(timeout)
+        logs = self._logs()
         left = sum(not self._close(spool, deadline) for spool in self._spools.values())
         self._write_consoles()
         self._background.stop(deadline)
-        self._archiver.stop(max(0.0, deadline - time.monotonic()))
+        self._archiver.stop(max(0.0, deadline - time.monotonic()), logs)
         self._forget_environment()
         return not left
 
@@ -160,14 +161,13 @@ class Pipeline:
                 self._leave(spool, ring)
         self._write_consoles()
         self._background.stop(deadline)
-        self._archiver.stop(max(0.0, deadline - time.monotonic()))
+        self._archiver.stop(max(0.0, deadline - time.monotonic()), self._logs())
 
     def stats(self) -> Stats:
-        """Counts of each log, and their sums."""
-        files = {spool.name: self._stats(spool) for spool in self._spools.values()}
-        for name in self._recovered.keys() - self._spools.keys():
-            files[name] = FileStats(recovered=self._recovered[name])
-        return add_up(files)
+        """Counts of each log that something was done with, and their sums."""
+        used = [it for it in list(self._spools.values()) if it.ring or it.accepted or it.dropped or it.errors]
+        files = {name: FileStats(recovered=count) for name, count in self._recovered.copy().items()}
+        return add_up(files | {spool.name: self._stats(spool) for spool in used})
 
     def _open(self, spool: Spool) -> bool:
         me = threading.get_ident()
@@ -350,8 +350,9 @@ class Pipeline:
             notice(f"recover {folders.logs}", f"rings of dead processes in {folders.logs} cannot be read ({error}).")
             return
         self._recovered += found.records
-        for trouble in found.troubles:
-            notice(trouble, f"the ring of a dead process cannot be brought in, it is tried again: {trouble}")
+        for path, why in found.troubles:
+            kind = f"ring {getattr(why, 'errno', type(why))}"  # once each: a disk that fails may hold hundreds of rings
+            notice(kind, f"rings of dead processes cannot be brought in, it is tried again: {path}: {why}")
         for name in found.bad:
             notice(name, f"{name} is no ring of this version: it is kept, and its events are not in the log.")
         for name, lost in (+found.lost).items():
@@ -376,8 +377,7 @@ class Pipeline:
         return self._environment
 
     def _forget_environment(self) -> None:
-        self._environment = None
-        self._folders = {}
+        self._environment, self._folders = None, {}
 
     def _stats(self, spool: Spool) -> FileStats:
         ring = spool.ring  # another thread may take it away

@@ -34,8 +34,8 @@ class Recovered:
     """Lines that the end of the machine's run has made unreadable, likewise."""
     bad: list[str] = field(default_factory=list)
     """Files that are no rings, by their new names."""
-    troubles: list[str] = field(default_factory=list)
-    """Why rings could not be emptied: they are as they were."""
+    troubles: list[tuple[str, OSError | ValueError]] = field(default_factory=list)
+    """Rings that could not be emptied, and why: they are as they were."""
 
 
 class RingFile(NamedTuple):
@@ -73,7 +73,7 @@ def recover(folders: Folders) -> Recovered:
         try:
             _take_over(LogFile(folders, file.log), file, result)
         except (OSError, ValueError) as error:  # one that cannot be opened must not keep back the others
-            result.troubles.append(f"{file.path}: {error}")
+            result.troubles.append((file.path, error))
     return result
 
 

@@ -39,9 +39,10 @@ _QUOTED = re.compile(_secrets.QUOTED.encode()).search
 _ENCODED = re.compile(b"%(?:3[Dd]|40)").search
 _SCHEME = re.compile(b"(?i:bearer|basic)").search
 _MEMBERS = re.compile(rb'"([^"\\]*)":').findall
-_BREAKS = b" %\\+"  # between a scheme and its value
 _ODD = b"?"[0]  # what `_CLASSES` makes of characters that stand beside secrets
 _AT, _EQUALS, _QUESTION, _AND, _HASH, _PERCENT, _APOSTROPHE, _BACKSLASH, _BRACE, _BRACKET, _B = b"@=?&#%'\\{(B"
+_QUOTE = b'"'[0]
+_UNDERSCORE, _I, _J, _K, _X = b"_IJkx"  # one of these is in each start of a key
 
 Names = tuple[str, ...]
 _WITHHELD = b'{"withheld":"%b"}' % MARK.encode()
@@ -73,9 +74,11 @@ _environment: dict[str, None] = {}
 _seen_headers: set[bytes] = set()
 _clean_names: dict[Names, Names] = {}  # of objects, with those of their members that were objects too
 _clean_texts: dict[Any, None] = {}
+_last_texts: Any = None  # of `clean_texts`, and clean
 _known: dict[str, _Live] = {}  # by live value
 _live: tuple[str, ...] | None = ()  # all forms of all live values, the longest first; None: to be found anew
 _live_runs: tuple[tuple[int, bytes], ...] = ()  # a run of each that has one, with its length, the shortest first
+_shortest_run = _LONGEST_LIVE  # the length of the first of them
 _needles: tuple[bytes, ...] = ()  # the others
 _is_read = False
 
@@ -126,14 +129,16 @@ def add_header(value: bytes) -> None:
 
 def _renew() -> None:
     """Look for the values of now; only what is new is taken apart, for a token may be another with each request."""
-    global _known, _live, _live_runs, _needles
+    global _known, _live, _live_runs, _shortest_run, _needles, _last_texts
     values: list[str] | None = None
     while values != (values := [*_environment, *_sent]):  # another thread may have added one meanwhile
         _known = {value: _known.get(value) or _Live.of(value) for value in values}
         _live = None
         _live_runs = tuple(sorted({run for live in _known.values() for run in live.runs}))
+        _shortest_run = _live_runs[0][0] if _live_runs else _LONGEST_LIVE
         _needles = tuple({needle for live in _known.values() for needle in live.needles})
         _clean_texts.clear()
+        _last_texts = None
 
 
 def _forms() -> tuple[str, ...]:
@@ -145,24 +150,36 @@ def _forms() -> tuple[str, ...]:
     return forms
 
 
-def clean(data: bytes, fields: Mapping[str, object] | None = None, bound: Mapping[str, object] = _NOTHING) -> bytes:
+def clean(data: bytes, fields: Mapping[str, object] = _NOTHING, bound: Mapping[str, object] = _NOTHING) -> bytes:
     """The JSON in *data* without secrets: itself where there is none; never raises.
 
     *fields* and *bound*: the mappings that it is of, where they are at hand.
     """
     try:
-        names = () if fields is None else (*fields, *bound) if bound else tuple(fields)
+        names = (*fields, *bound) if bound else tuple(fields)
         objects = _clean_names.get(names)
         if (
             objects is not None
-            and (_BRACE not in data[1:] or (objects and _have_clean_names(objects, data, fields, bound)))
+            and (data.rfind(b"{") <= 0 or (objects and _have_clean_names(objects, data, fields, bound)))
         ) or _are_clean(data, names, fields, bound):
             folded = data.translate(_CLASSES)
-            start = folded.find(_RUN)
-            if (start < 0 or not _has_key(data, folded, start)) and not (
-                (_ODD in folded or _B in data or _needles) and _is_odd(data)
-            ):
-                return data
+            start, has_odd = folded.find(_RUN), _ODD in folded
+            while start >= 0:  # each long run of key characters
+                end = folded.find(b" ", start)
+                if end < 0:
+                    end = len(data)
+                if has_odd and (odd := folded.find(b"?", start, end)) >= 0:
+                    end = odd
+                run = data[start:end]
+                may_start = _UNDERSCORE in run or _I in run or _J in run or _K in run or _X in run
+                if (may_start and _STARTS(run)) or (end - start >= _shortest_run and _has_live(run)):
+                    break
+                if data[start - 1] != _QUOTE and _SCHEME(data, max(0, start - 32), start):
+                    break
+                start = folded.find(_RUN, end)
+            else:
+                if not ((has_odd or _B in data or _needles) and _is_odd(data)):
+                    return data
         value = msgspec.json.decode(data)
         cleaned = _secrets.without(value, _forms())
         return data if cleaned == value else msgspec.json.encode(cleaned)
@@ -193,12 +210,14 @@ def clean_text(text: str) -> str:
 
 def clean_texts(texts: tuple[str | None, ...]) -> tuple[Any, ...]:
     """`clean_text` of each: cheap for few texts that come again and again."""
-    if texts in _clean_texts:
-        return texts
-    cleaned = tuple(text if text is None else clean_text(text) for text in texts)
-    if cleaned == texts:
+    global _last_texts
+    if texts != _last_texts and texts not in _clean_texts:
+        cleaned = tuple(text if text is None else clean_text(text) for text in texts)
+        if cleaned != texts:
+            return cleaned
         _remember(texts, None, _clean_texts)
-    return cleaned
+    _last_texts = texts  # to compare costs less than to hash what is new, and mostly they are the same
+    return texts
 
 
 def _have_clean_names(objects: Names, data: bytes, fields: Any, bound: Mapping[str, object]) -> bool:
@@ -211,7 +230,7 @@ def _have_clean_names(objects: Names, data: bytes, fields: Any, bound: Mapping[s
     return not left
 
 
-def _are_clean(data: bytes, names: Names, fields: Mapping[str, object] | None, bound: Mapping[str, object]) -> bool:
+def _are_clean(data: bytes, names: Names, fields: Mapping[str, object], bound: Mapping[str, object]) -> bool:
     """Whether no name in *data* is that of a secret; if so, `clean` will know the next of its kind by its *names*."""
     if any(_secrets.is_secret(name.decode()) for name in _MEMBERS(data)):
         return False
@@ -244,25 +263,7 @@ def _is_odd(data: bytes) -> bool:
 
 def _has_mapping(data: bytes) -> bool:
     """Whether a text in *data* may show a mapping, or a list of pairs."""
-    return _BRACE in data[1:] or (_BRACKET in data and b"('" in data)
-
-
-def _has_key(data: bytes, folded: bytes, start: int) -> bool:
-    """Whether one of the long runs of key characters, of which the first is at *start*, may be of a key."""
-    shortest = _live_runs[0][0] if _live_runs else _LONGEST_LIVE
-    while start >= 0:
-        end = folded.find(b" ", start)
-        if end < 0:
-            end = len(data)
-        odd = folded.find(b"?", start, end)
-        if odd >= 0:
-            end = odd
-        if _STARTS(data, start, end) or (end - start >= shortest and _has_live(data[start:end])):
-            return True
-        if data[start - 1] in _BREAKS and _SCHEME(data, max(0, start - 32), start):
-            return True
-        start = folded.find(_RUN, end)
-    return False
+    return _BRACE in data[1:] or (_BRACKET in data and (b"('" in data or b"(b'" in data))
 
 
 def _has_live(run: bytes) -> bool:

@@ -117,7 +117,10 @@ class Ring:
     @property
     def is_linked(self) -> bool:
         """Whether the ring's file can still be found by others."""
-        return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink > 0
+        try:
+            return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink > 0
+        except OSError:  # the program has closed what it did not open, and only the lock is gone
+            return True
 
     @property
     def tail(self) -> int:
@@ -149,11 +152,11 @@ class Ring:
         self.map[HEADER : HEADER + len(lines)] = lines
         self.words[HEAD] = len(lines)
 
-    def batch(self) -> tuple[int, bytes]:
-        """The tail, and the whole lines from it on: at most `BATCH` bytes, or one line."""
+    def batch(self, most: int = BATCH) -> tuple[int, bytes]:
+        """The tail, and the whole lines from it on: at most *most* bytes, or one line."""
         tail, count = self.words[TAIL], self.pending
-        data = self.read(tail, min(count, BATCH))
-        if count <= BATCH:
+        data = self.read(tail, min(count, most))
+        if count <= most:
             return tail, data
         whole = data.rfind(b"\n") + 1
         if not whole:

@@ -25,7 +25,6 @@ NAMES = frozenset(
         "access_token",
         "anthropic_api_key",
         "api_key",
-        "apikey",
         "auth_token",
         "authorization",
         "aws_secret_access_key",
@@ -52,9 +51,20 @@ NAMES = frozenset(
         "x_goog_api_key",
     ]
 )
-"""Fields that lose their value, in lower case and with ``_`` for ``-``."""
+"""Fields that lose their value, in any spelling: `accessToken` and `Access-Token`, too."""
+_PLAIN_NAMES = frozenset(name.replace("_", "") for name in NAMES)
 
-STARTS = "sk-|AIza|A[KS]IA|hf_|gsk_|xai-|gh[pousr]_|github_pat_|eyJ"
+_SHAPES = {
+    "sk-": "(?:(?:or|ant|proj|svcacct|admin)-[A-Za-z0-9_-]{16,}+|[A-Za-z0-9]{20,}+)",
+    "AIza": "[A-Za-z0-9_-]{30,}+",
+    "A[KS]IA": "[A-Z0-9]{16}",
+    "hf_": "[A-Za-z0-9]{20,}+",
+    "gsk_": "[A-Za-z0-9]{20,}+",
+    "xai-": "[A-Za-z0-9]{20,}+",
+    "gh[pousr]_": "[A-Za-z0-9]{20,}+",
+    "github_pat_": "[A-Za-z0-9_]{20,}+",
+}
+STARTS = "|".join([*_SHAPES, "eyJ"])
 """How keys begin that are known by their shape."""
 QUERY = (
     r"(?i:(?:[?&#]|%3F|%26)(?:[a-z]{1,16}[_-]){0,2}"
@@ -66,13 +76,23 @@ _FIELDS = r"(?:access_|refresh_|id_)?token|client_secret|password|passwd|api_key
 QUOTED = rf"(?i:(?:{_HEADERS}|{_FIELDS})\\*+['\"]\s?[,:])"
 """The name of a secret in a mapping, or a list of pairs, that was made text by JSON or `repr`."""
 
-_END = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtvf])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"  # of an escape
-_KEYS = re.compile(
-    rf"(?:(?<![A-Za-z0-9])|{_END}"
-    r"(?:sk-(?:or|ant|proj|svcacct|admin)-[A-Za-z0-9_-]{16,}+|AIza[A-Za-z0-9_-]{30,}+|A[KS]IA[A-Z0-9]{16}"
-    r"|(?:sk-|hf_|gsk_|xai-|gh[pousr]_)[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+)"
+
+def _where_a_word_begins(start: str, others: str) -> str:
+    """*start* where none of the characters *others* is before it, or where that is the end of an escape or a colour.
+
+    The literal stands first, and what is before it is looked at from behind it: `re` then goes from one to the next,
+    and does not try each place in a text.
+    """
+    colours = (r"[\[;][0-9]m", r"[\[;][0-9]{2}m", r"[\[;][0-9]{3}m")  # with what keeps one key from being many
+    escapes = ("%[0-9A-Fa-f]{2}", r"\\[nrtvf]", r"\\x[0-9a-f]{2}", r"\\u[0-9a-f]{4}", *colours)
+    ends = "|".join(f"(?<={escape}{start})" for escape in escapes)
+    return f"{start}(?:(?<![{others}]{start})|{ends})"
+
+
+_KEYS = re.compile("|".join(_where_a_word_begins(start, "A-Za-z0-9") + rest for start, rest in _SHAPES.items()))
+_JWT = re.compile(
+    _where_a_word_begins("eyJ", "A-Za-z0-9_-") + r"[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{2,}+(?:\.[A-Za-z0-9_-]*+)*+"
 )
-_JWT = re.compile(rf"(?:(?<![A-Za-z0-9_-])|{_END}eyJ[A-Za-z0-9_-]{{8,}}+\.[A-Za-z0-9_-]{{2,}}+(?:\.[A-Za-z0-9_-]*+)*+")
 _GAP = r"(?:\s|%20|\+){1,8}"
 _BEARER = re.compile(rf"(bearer{_GAP})((?:[A-Za-z0-9._~+/=-]|%2[BFbf]|%3[Dd]){{16,}}+)", re.IGNORECASE)
 _BASIC = re.compile(rf"(basic{_GAP})((?:[A-Za-z0-9+/_-]|%2[BFbf]){{6,}}+(?:=|%3[Dd]){{0,2}})", re.IGNORECASE)
@@ -103,7 +123,7 @@ _ESCAPES: tuple[Callable[[str], str], ...] = (
 
 def is_secret(name: str) -> bool:
     """Whether a field of this *name* loses its value."""
-    return name.lower().replace("-", "_") in NAMES
+    return name.lower().replace("-", "").replace("_", "") in _PLAIN_NAMES
 
 
 def forms_of(value: str) -> set[str]:
@@ -188,8 +208,9 @@ def _query(match: re.Match[str]) -> str:
 
 
 def _quoted(match: re.Match[str]) -> str:
-    value = match[2]
-    is_none = len(value.rpartition(" ")[2]) < LEAST or ("ookie" in match[1] and "=" not in value)
+    value, is_cookie = match[2], "cookie" in match[1].lower()
+    secret = value if is_cookie else value.rpartition(" ")[2]  # of several cookies the last may be a short one
+    is_none = len(secret) < LEAST or (is_cookie and "=" not in value)
     return match[0] if is_none or value == MARK or _FORMAT.search(value) else match[1] + MARK
 
 

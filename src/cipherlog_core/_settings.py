@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -13,7 +14,7 @@ from msgspec.structs import FieldInfo
 
 from cipherlog_core._notice import Notices, shown
 
-__all__ = ["LEVELS", "Choice", "Settings", "level_name", "notice", "shown"]
+__all__ = ["LEVELS", "SWITCH", "Choice", "Settings", "level_name", "notice", "shown"]
 
 notice = Notices("cipherlog_core")
 
@@ -36,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where all that is logged is shown as well; ``off`` in the environment."""
     dir: Annotated[str, Meta(min_length=1)] = "logs"
     """Folder of the logs; made absolute at the first event, created with mode 0700."""
-    rotate_size: Annotated[int, Meta(ge=0, le=1 << 50)] = 10 << 20
+    rotate_size: Annotated[int, Meta(ge=0, le=1 << 50, description="bytes (10485760, 10MB, 64 KiB)")] = 10 << 20
     """Bytes after which a file is renamed to a segment and begun anew; 0 = never."""
     rotate_when: Literal["hour", "midnight"] | None = None
     """The turn, in UTC, at which a file is closed whatever its size."""
@@ -56,9 +57,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Folder on a local disk for the rings of logs whose own file system cannot hold one."""
     fsync_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
     """Milliseconds after which what is written is made safe from a loss of power, by `os.fsync`; 0 = never."""
-    file_mode: Annotated[str, Meta(pattern="^0?6[046][04]$")] = "0600"
+    file_mode: Annotated[str, Meta(pattern="^0?6[046][04]$", description="0600, 0604, 0640, 0644, 0660, 0664")] = "0600"
     """Mode of new log files, in octal. A log folder that is made lets in who may read: ``0640`` gives it 0750."""
-    otlp_endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/]+")] | None = None
+    otlp_endpoint: (
+        Annotated[str, Meta(pattern=r"^https?://[^\s/]+", description="a base URL, as http://collector:4318")] | None
+    ) = None
     """Base URL of an OpenTelemetry receiver to which a thread of this process ships the folder (extra ``otlp``)."""
     on_segment_closed: Callable[[str], object] | None = None
     """Called, in a thread of the logger, with the path of each segment that this process has closed. While it runs this
@@ -86,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if choice.trouble:
                 notice(
                     choice.variable,
-                    f"{choice.variable}={choice.text!r} cannot be used ({choice.trouble}): "
+                    f"{choice.variable}={choice.text!r} cannot be used; {choice.trouble}. "
                     f"{choice.value!r} is used instead.",
                 )
         return cls(**values)
@@ -102,7 +105,7 @@ class Choice(NamedTuple):
     value: Any
     """The default where it says nothing, or nothing that can be used."""
     trouble: str | None = None
-    """Why `text` cannot be used."""
+    """Where `text` cannot be used: what can."""
 
     @classmethod
     def all_in(cls, environ: Mapping[str, str]) -> Iterator[Self]:
@@ -117,9 +120,22 @@ class Choice(NamedTuple):
     def _of(cls, field: FieldInfo, variable: str, text: str) -> Self:
         try:
             value = msgspec.convert(_PARSERS[field.name](text), field.type)
-        except (msgspec.ValidationError, ValueError) as error:  # ValueError: more digits than Python reads
-            return cls(field.name, variable, text, field.default, str(error))
+        except (msgspec.ValidationError, ValueError):  # ValueError: more digits than Python reads
+            return cls(field.name, variable, text, field.default, f"it takes {_allowed(field.type)}")
         return cls(field.name, variable, text, value)
+
+
+def _allowed(kind: Any) -> str:
+    """What a variable of this *kind* takes, in words."""
+    if kind is bool:
+        return ", ".join(SWITCH)
+    is_optional = type(None) in get_args(kind)
+    kind = get_args(kind)[0] if is_optional else kind
+    if get_origin(kind) is Literal:
+        return ", ".join([*get_args(kind), *["off"] * is_optional])
+    base, meta = get_args(kind)
+    words: str = meta.description or ("a whole number" if base is int else "a number")
+    return words if meta.ge is None else f"{words} from {meta.ge} to {meta.le}"
 
 
 def level_name(level: object) -> str:
@@ -133,8 +149,8 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def _size(text: str) -> int | str:
-    """Bytes from ``10485760``, ``10MB`` or ``64 KiB``: powers of 1024, as log rotation tools read them."""
-    number = text.upper().removesuffix("B").removesuffix("I").rstrip()
+    """Bytes from ``10485760``, ``10_485_760``, ``10MB`` or ``64 KiB``: powers of 1024, as rotation tools read them."""
+    number = re.sub(r"(?<=\d)_(?=\d)", "", text).upper().removesuffix("B").removesuffix("I").rstrip()
     unit = _UNITS.get(number[-1:], 1)
     digits = number[:-1].rstrip() if unit > 1 else number
     return int(digits) * unit if digits.isdecimal() else text
@@ -151,11 +167,11 @@ def _seconds(text: str) -> float | str:
         return text
 
 
-_SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 def _switch(text: str) -> bool | str:
-    return _SWITCH.get(text.lower(), text)
+    return SWITCH.get(text.lower(), text)
 
 
 def _name_or_none(text: str) -> str | None:

@@ -53,13 +53,20 @@ def bridge(server: str, level: int) -> None:
     """Have what reaches the root logger in the log of *server* as well, from *level* on, unless it is there already."""
     global _root
     root = logging.getLogger()
-    if any(isinstance(handler, CipherHandler) for handler in root.handlers):
+    if _is_bridged(root):
         return
-    handler, before = CipherHandler(server), root.level
-    root.addHandler(handler)
-    if before > level:
-        root.setLevel(level)
-    _root = handler, before, root.level
+    with logging._lock:  # type: ignore[attr-defined]  # noqa: SLF001  else another start, or a dictConfig, is in between
+        if _is_bridged(root):
+            return
+        handler, before = CipherHandler(server), root.level
+        root.addHandler(handler)
+        if before > level:
+            root.setLevel(level)
+        _root = handler, before, root.level
+
+
+def _is_bridged(root: logging.Logger) -> bool:
+    return any(isinstance(handler, CipherHandler) for handler in root.handlers)
 
 
 def unbridge() -> None:

@@ -132,7 +132,8 @@ class Writer:
                 batches += 1
         except OSError as error:
             self._waits[spool.name] = time.monotonic() + wait, min(2 * wait, _BACK_OFF[1])
-            message = f"{spool.name} cannot be written ({error}); its events wait in the ring, and it is tried again."
+            place = "the ring" if spool.ring and spool.ring.durable else "memory only"
+            message = f"{spool.name} cannot be written ({error}); its events wait in {place}, and it is tried again."
             notice.from_sink(f"{spool.name} {error.errno}", message)
             return 0
         self._waits.pop(spool.name, None)

@@ -6,17 +6,22 @@ from cipherlog_core import channel
 from cipherlog_core._context import CONTEXT, Context, Scope, pin
 from cipherlog_core._encode import printed
 from cipherlog_core._notice import Notices, shown
-from cipherlog_core._redact import add_header, clean_text, clean_texts
+from cipherlog_core._redact import MARK, add_header, clean_text, clean_texts
+from cipherlog_core._secrets import is_secret
 from cipherlog_core._servers import STARTED
+from cipherlog_core._settings import SWITCH
 from openrouter_tap._event import CallEvent
 
 __all__ = [
+    "MARK",
+    "SWITCH",
     "Context",
     "Scope",
     "add_header",
     "clean_text",
     "clean_texts",
     "current",
+    "is_secret",
     "lost",
     "notice",
     "pin",

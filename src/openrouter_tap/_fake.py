@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from types import ModuleType
 from typing import Any
 
@@ -18,11 +19,13 @@ from openrouter_tap.simulator._others import OTHERS
 from openrouter_tap.simulator._replies import Answer, generation_id, prompt_of, usage_of
 from openrouter_tap.simulator._responses import RESPONSES
 
-__all__ = ["FakeOpenRouter", "UnexpectedRequestError"]
+__all__ = ["FakeOpenRouter", "UnexpectedRequestError", "dollars"]
 
 _DIALECTS: dict[str, Dialect] = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES, **OTHERS}
 _BASE = "/v1/"
 _OK, _BAD_GATEWAY = 200, 502
+_STATUSES = (_OK, *range(400, 600))
+_MAY_BE_NONE = "model", "retry_after"
 _ERRORS = {
     name
     for name, kind in vars(LIBRARIES[0]).items()
@@ -50,11 +53,12 @@ class FakeOpenRouter:
     It is a handler for `MockTransport` of `httpx` and `httpx2`, sync and async, with a tap around it if that is wanted:
     ``httpx.Client(transport=TappedTransport(httpx.MockTransport(openrouter)))``. A reply takes the shape of the
     endpoint that is asked, and is a stream where the request asks for one. With *path* (``"embeddings"``) a reply waits
-    for a request to that endpoint.
+    for a request to that endpoint, which takes it before those without a path.
 
     It is strict: a request without a reply raises `UnexpectedRequestError`, and `check` tells of it again, because SDKs
     retry what a transport raises and hide it behind an error of their own; replies that are left over fail `check` too.
-    The fixture ``openrouter`` checks at the end of the test.
+    The fixture ``openrouter`` checks at the end of the test. What cannot be sent raises `TypeError` or `ValueError`
+    when it is given.
     """
 
     def __init__(self) -> None:
@@ -75,7 +79,8 @@ class FakeOpenRouter:
         path: str | None = None,
     ) -> None:
         """Answer with *text* for *cost* US dollars; None leaves the cost out. *model* defaults to the one asked for."""
-        fails, price = ("no-cost", None) if cost is None else (None, Decimal(str(cost)))
+        _check_texts("reply", text=text, provider=provider, model=model)
+        fails, price = ("no-cost", None) if cost is None else (None, dollars("reply: cost", cost))
 
         def make(request: Any, endpoint: str, library: ModuleType) -> Any:
             dialect, given = _answer(request, endpoint, text, model, provider, fails=fails, fixed_cost=price)
@@ -94,6 +99,11 @@ class FakeOpenRouter:
         path: str | None = None,
     ) -> None:
         """Answer with an error of *status*; one of 200 comes inside a reply: in the body, or in mid-stream."""
+        if not isinstance(status, int):
+            raise TypeError(f"error({status!r}): the status is a number: error(429, 'rate_limit_exceeded')")
+        if status not in _STATUSES:
+            raise ValueError(f"error({status!r}): no status of an error, 400 to 599, or 200 for one inside a reply")
+        _check_texts("error", error_type=error_type, message=message, retry_after=retry_after)
         headers = {"retry-after": retry_after} if retry_after is not None else {}
 
         def make(request: Any, endpoint: str, library: ModuleType) -> Any:
@@ -113,11 +123,13 @@ class FakeOpenRouter:
     ) -> None:
         """Raise the library's exception of that name instead of a reply, or in a reply of *text* behind *after* chunks.
 
-        A stream has an event in each chunk, another reply is two chunks. Raises `ValueError` if the libraries know no
-        such transport error.
+        A stream has an event in each chunk, another reply is two chunks.
         """
         if error not in _ERRORS:
             raise ValueError(f"abort({error!r}): no transport error of httpx, as ConnectError or ReadTimeout are")
+        if after is not None and not (isinstance(after, int) and after >= 0):
+            raise ValueError(f"abort: after={after!r} is no number of chunks: 0 and more, or None for no reply at all")
+        _check_texts("abort", text=text)
 
         def make(request: Any, endpoint: str, library: ModuleType) -> Any:
             failure = getattr(library, error)("the fake OpenRouter was told to", request=request)
@@ -139,6 +151,8 @@ class FakeOpenRouter:
         path: str | None = None,
     ) -> None:
         """Answer with whatever is given here, a request of any method and to any path."""
+        if not isinstance(status, int):
+            raise TypeError(f"respond({status!r}): the status is a number: respond(200, json=...)")
 
         def make(_request: Any, _endpoint: str, library: ModuleType) -> Any:
             body = {"json": json} if content is None else {"content": content}
@@ -160,7 +174,8 @@ class FakeOpenRouter:
         """The response to *request*; called by `MockTransport`."""
         self.requests.append(request)
         endpoint = request.url.path.rpartition(_BASE)[2]
-        planned = next((one for one in self._planned if one.path in (None, endpoint)), None)
+        fitting = [one for one in self._planned if one.path in (None, endpoint)]
+        planned = min(fitting, key=lambda one: one.path is None, default=None)  # the first that names it, or else any
         if planned is None:
             left = ", ".join(one.told + f" for {one.path}" for one in self._planned) or "none"
             message = (
@@ -193,6 +208,24 @@ class _Body(StreamBase):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self:
             yield chunk
+
+
+def dollars(place: str, amount: Any) -> Decimal:
+    """*amount* as US dollars. Raises `TypeError` or `ValueError`, which begin with *place*, where it is none."""
+    told = f"{place}={amount!r} is no amount of US dollars"
+    if not isinstance(amount, Decimal | float | int | str):
+        raise TypeError(f"{told}: give '0.0012', a Decimal or a number")
+    with suppress(InvalidOperation):
+        value = Decimal(str(amount))
+        if value.is_finite() and value >= 0:
+            return value
+    raise ValueError(f"{told}, as '0.0012' is")
+
+
+def _check_texts(method: str, **texts: Any) -> None:
+    for name, text in texts.items():
+        if not isinstance(text, str) and (text is not None or name not in _MAY_BE_NONE):
+            raise TypeError(f"{method}: {name}={text!r} is no text; give a str")
 
 
 def _response(

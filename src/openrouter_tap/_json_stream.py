@@ -54,7 +54,7 @@ class JsonStream(WatchedStream):
             self._cut, kept = kept.size > WHOLE, kept.parts
         elif not is_deflated(kept if isinstance(kept, bytes) else kept[0]) and self._is_of(_BINARY):
             return NO_REPLY, True
-        reply = read_reply(kept, cut=self._cut, coding=self._header(b"content-encoding") or "")
+        reply = read_reply(kept, cut=self._cut, coding=self._coding)
         if reply is not None:
             return reply, True
         events = Kept(kept if isinstance(kept, list) else [kept])

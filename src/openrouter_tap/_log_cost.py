@@ -17,6 +17,7 @@ __all__ = ["log_cost"]
 
 _HTTP_ERROR = 400
 _SOURCES = get_args({field.name: field.type for field in msgspec.structs.fields(Cost)}["source"])
+_KNOWN = [source for source in _SOURCES if source != "unknown"]
 _MOST: dict[type, float] = {int: 1 << 63, float: float("inf")}
 
 
@@ -41,8 +42,8 @@ def log_cost(
     What is not given is null, and what is no count and no money too, with a notice. *tier_id*, *session_id*, *tool* and
     *tags* add to those of `tag`.
 
-    The record has ``"source": "caller"``. Returns True when it is safe from the death of the process, False when it was
-    dropped, which `cipherlog_core.stats` counts. Never raises.
+    The source of a known total is ``caller``, or what a `Cost` says. Returns True when the record is safe from the
+    death of the process, False when it was dropped, which `cipherlog_core.stats` counts. Never raises.
     """
     try:
         context = current()
@@ -116,9 +117,10 @@ def _cost(given: Any) -> Cost:
 
 
 def _source(given: object, total: float | None) -> Any:
-    if isinstance(given, Cost) and given.source in _SOURCES:
-        return given.source
-    return "unknown" if total is None else "caller"
+    if total is None:
+        return "unknown"
+    told = given.source if isinstance(given, Cost) else "caller"
+    return told if told in _KNOWN else "caller"
 
 
 def _mapping(name: str, given: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from openrouter_tap._parse.wire import ABSENT, Reply
 from openrouter_tap._videos import is_first_to_tell, is_poll
 
 __all__ = [
+    "HTTP_ERROR",
     "NO_REPLY",
     "NO_TRACE",
     "TEXT",
@@ -68,7 +69,7 @@ _NO_TAGS: dict[str, str] = {}
 NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
 _OK = 200
-_HTTP_ERROR = 400
+HTTP_ERROR = 400
 _WELL = ("completed", "closed_early")
 
 last_attempt = _last.get
@@ -116,6 +117,8 @@ class Observation:
         """The reply's own, or what stands in for it where there is no generation id."""
         self.size = 0
         self.wire_size_known = True
+        self.refused: tuple[int, str | None] | None = None
+        """Which attempt it is, where the status says that another may follow."""
 
     def finish(self, outcome: Outcome, error: str | None = None) -> None:
         """The exchange is over; only the first call counts. A fault in here is none of the call's."""
@@ -139,6 +142,10 @@ class Observation:
     def log(self, phase: str, at: int) -> None:
         """Log a step of the exchange at DEBUG."""
         _http.log(phase, self.request, self.context, self.status, (at - self.started) // 1000 / 1000)
+
+    def refuse(self) -> None:
+        """The status is an error. Whoever tries again may leave this reply to be collected late and in any thread."""
+        self.refused = attempt_of(self.request, _count(self.retries), is_well=False)
 
     def fail(self, error: BaseException) -> None:
         """An exception goes through the exchange to the caller."""
@@ -192,6 +199,8 @@ class Observation:
             generation_id, provider = reply.generation_id or generation_id, provider or self._header(b"x-provider-name")
         is_plain = choices and len(choices) == 1 and choices[0].error is ABSENT and reply.error is ABSENT
         if not is_plain or not sound or self.status != _OK or outcome != "completed":
+            if outcome == "abandoned" and self.headers_at is not None and not self.size:
+                ended = self.headers_at  # nothing was read of it: how long it then lay about says nothing of the call
             outcome, failure = self._judged(outcome, error, reply, sound)
             if failure is not None:
                 failure = CallError(*clean_texts((failure.type, failure.code)))
@@ -199,7 +208,7 @@ class Observation:
         if generation_id is None and self.request_id is None:
             self.request_id = self._header(b"cf-ray")
         if self.retries is not None or outcome != "completed" or last_attempt() is not None:
-            attempt, call_id = attempt_of(request, _count(self.retries), is_well=outcome in _WELL)
+            attempt, call_id = self.refused or attempt_of(request, _count(self.retries), is_well=outcome in _WELL)
         if generation_id is not None and generation_id[:4] != "gen-":
             generation_id = clean_text(generation_id)
         model, request_model, upstream, finish_reason, service_tier = clean_texts(
@@ -259,6 +268,9 @@ class Observation:
         value = None if self.headers is None else one_header(self.headers, name)
         return clean_text(value.decode("latin-1"))[:TEXT] if value else None
 
+    def _coding(self) -> str:
+        return self._header(b"content-encoding") or ""
+
     def _judged(
         self, outcome: Outcome, error: str | None, reply: Reply, sound: bool
     ) -> tuple[Outcome, CallError | None]:
@@ -266,9 +278,9 @@ class Observation:
         status, failure = self.status, reply.failure
         if status is None or outcome == "cancelled":
             return outcome, CallError(error or outcome)
-        if status >= _HTTP_ERROR and outcome != "failed":
+        if status >= HTTP_ERROR and outcome != "failed":
             return "http_error", read_failure(failure, status, reply.error_type)
-        if status < _HTTP_ERROR and failure is not None:
+        if status < HTTP_ERROR and failure is not None:
             return "stream_error", read_failure(failure, status, reply.error_type)
         if outcome == "failed" or (outcome == "completed" and not sound):
             host = self.request.url.host
@@ -280,7 +292,9 @@ class Observation:
 
 
 def endpoint_of(path: str) -> Endpoint:
-    """The endpoint of a path with another prefix than OpenRouter's own."""
+    """The endpoint of a path with OpenRouter's own prefix, or another."""
+    if path in _BY_PATH:
+        return _BY_PATH[path]
     parts = path.rstrip("/").split("/")
     return _ENDPOINTS.get("/".join(parts[-2:])) or _ENDPOINTS.get(parts[-1]) or "other"
 

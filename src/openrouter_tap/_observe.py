@@ -16,7 +16,18 @@ from openrouter_tap._compat import RETRY_COUNT, host_and_path, read_content, rep
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
-from openrouter_tap._observation import NO_TRACE, TEXT, TRACING, Begun, Emit, Observation, OpenStreams, clock, trace_ids
+from openrouter_tap._observation import (
+    HTTP_ERROR,
+    NO_TRACE,
+    TEXT,
+    TRACING,
+    Begun,
+    Emit,
+    Observation,
+    OpenStreams,
+    clock,
+    trace_ids,
+)
 from openrouter_tap._sse_stream import SseStream
 from openrouter_tap._videos import is_poll
 
@@ -66,6 +77,8 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
         if call.debug:
             call.log("headers", headers_at)
         call.body = body
+        if call.status >= HTTP_ERROR and request.method == "POST":
+            call.refuse()
         if response.is_closed:
             content = read_content(response)
             if content is None:
@@ -103,7 +116,10 @@ def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
     """Whether an inner tap has recorded the failure: then its frame, younger than *begun*, is in a traceback.
 
     Nothing is put on the exception for that, which is the caller's. A transport that retries may raise another one.
+    Up to 3.12 a frame keeps the locals that are asked for, the exception among them: so not those of our own frame, the
+    first in the traceback, or each failure is left, with its request, to the garbage collector.
     """
+    here = error.__traceback__
     seen: set[int] = set()
     chain: list[BaseException | None] = [error]
     while chain:
@@ -111,7 +127,7 @@ def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
         if one is None or id(one) in seen or len(seen) > _DEEPEST:
             continue
         seen.add(id(one))
-        for frame, _ in traceback.walk_tb(one.__traceback__):
+        for frame, _ in traceback.walk_tb(here.tb_next if here and one is error else one.__traceback__):
             inner = frame.f_locals.get("begun") if frame.f_globals.get("__package__") == __package__ else None
             if inner and inner is not begun and inner[STARTED] >= begun[STARTED]:
                 return True
@@ -130,6 +146,7 @@ def emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:
     """What takes the events of a tap: the log, and the function that the user gave."""
     if on_event is None:
         return _bridge.record
+    kind = f"on_event {id(getattr(on_event, '__code__', on_event))}"  # one for all methods and closures of one function
 
     def emit(event: CallEvent, *ids: str | None) -> None:
         _bridge.record(event, *ids)
@@ -137,10 +154,10 @@ def emitter(on_event: Callable[[CallEvent], object] | None) -> Emit:
             result = on_event(event)
             if isinstance(result, Coroutine):
                 result.close()  # else Python warns of it wherever it is collected
-                notice("on_event", f"{shown(on_event)} as TapOptions.on_event gives a coroutine, which nobody awaits.")
+                notice(kind, f"{shown(on_event)} as TapOptions.on_event gives a coroutine, which nobody awaits.")
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt):  # the user's, for the program
                 raise
-            notice("on_event", f"TapOptions.on_event raised {shown(fault)}: the call is not affected.")
+            notice(kind, f"TapOptions.on_event {shown(on_event)} raised {shown(fault)}: the call is not affected.")
 
     return emit

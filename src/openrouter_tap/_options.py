@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any, NamedTuple, Self
 
 from msgspec import Struct
 
-from openrouter_tap._bridge import notice, shown
+from openrouter_tap._bridge import SWITCH, notice, shown
 from openrouter_tap._event import CallEvent
 
-__all__ = ["Hosts", "TapOptions", "notice_proxies"]
+__all__ = ["NO_HOST", "Hosts", "Switch", "TapOptions", "no_hosts", "notice_proxies"]
 
-_OPENROUTER = "openrouter.ai"
+_OPENROUTER = ("openrouter.ai", "eu.openrouter.ai", "us.openrouter.ai")  # the others: of in-region routing
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
@@ -27,7 +28,7 @@ class TapOptions(Struct, frozen=True, kw_only=True):
     on_event: Callable[[CallEvent], object] | None = None
     """Called with each event after it was written, where the call ends: keep it short.
 
-    What it raises is noticed once and reaches no call. Raises `TypeError` where it is no plain function.
+    What it raises is noticed once a function and reaches no call. Raises `TypeError` where it is no plain function.
     """
 
     def __post_init__(self) -> None:
@@ -42,10 +43,15 @@ class Hosts:
     """The hosts whose calls are recorded; none where the environment switches every tap off."""
 
     def __init__(self, more: Iterable[str]) -> None:
-        named = [*([more] if isinstance(more, str) else more), *os.environ.get("OPENROUTER_TAP_HOSTS", "").split(",")]
-        hosts = {_OPENROUTER, *(_bare(host) for host in named if host.strip())}
-        if _is_off():
-            hosts = set()
+        more = [more] if isinstance(more, str) else list(more)
+        there = os.environ.get("OPENROUTER_TAP_HOSTS", "").split(",")
+        for source, names in (("TapOptions.hosts", more), ("OPENROUTER_TAP_HOSTS", there)):
+            for host in no_hosts(names):
+                notice(f"host {host}", f"{source}: {host!r} {NO_HOST}.")
+        switch = Switch.of(os.environ)
+        if switch.trouble:
+            notice("OPENROUTER_TAP", f"{switch.trouble}.")
+        hosts = {*_OPENROUTER, *(_bare(host) for host in [*more, *there] if host.strip())} if switch.is_on else set()
         self.any_port = frozenset(host for host in hosts if not _port(host))
         self._one_port = frozenset((_without_port(host), _port(host)) for host in hosts if _port(host))
         self._all = "*" in hosts
@@ -62,14 +68,32 @@ class Hosts:
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(\d{1,5})")
+
+NO_HOST = "is no host and taps nothing; host, host:port, or * for all"
+_MOST_PORT = 65535
+_NAME = re.compile(r"\*|[\w.-]+")
+
+
+def no_hosts(named: Iterable[str]) -> list[str]:
+    """Those of the *named* that can be no host of a URL."""
+    return [host for host in map(_bare, (host for host in named if host.strip())) if not _is_host(host)]
+
+
+def _is_host(host: str) -> bool:
+    port = _port(host)
+    name = host if port is None else _without_port(host)
+    if port is not None and (not 0 < port <= _MOST_PORT or name == "*"):
+        return False
+    try:
+        return _NAME.fullmatch(name) is not None or bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def _bare(host: str) -> str:
     """*host* as a URL has it, whether or not it was given as one: in lower case, IPv6 without brackets."""
-    host = host.strip().lower().rpartition("://")[2].partition("/")[0]
+    host = host.strip().lower().rpartition("://")[2].partition("/")[0].rpartition("@")[2]
     return host if _PORT.fullmatch(host) else host.strip("[]")
 
 
@@ -93,8 +117,20 @@ def notice_proxies() -> None:
         )
 
 
-def _is_off() -> bool:
-    switch = os.environ.get("OPENROUTER_TAP", "").strip().lower()
-    if switch not in ("", "on", "off"):
-        notice("OPENROUTER_TAP", f"OPENROUTER_TAP={switch!r} is neither on nor off: the tap stays on.")
-    return switch == "off" or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+class Switch(NamedTuple):
+    """Whether taps record, what says so, and what else is said that cannot be used."""
+
+    is_on: bool
+    origin: str
+    trouble: str | None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """As *environ* has it."""
+        text = environ.get("OPENROUTER_TAP", "").strip()
+        value, trouble = SWITCH.get(text.lower()), None
+        if text and value is None:
+            trouble = f"OPENROUTER_TAP={text!r} is none of {', '.join(SWITCH)}: it is as if it were not set"
+        if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" and value is not False:
+            return cls(False, "OTEL_SDK_DISABLED", trouble)
+        return cls(value is not False, f"bad: {text!r}" if trouble else "environment" if text else "default", trouble)

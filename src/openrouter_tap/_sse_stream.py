@@ -64,11 +64,11 @@ class SseStream(WatchedStream):
         kept = self._kept
         self.size = kept.gone + self._held
         reply = kept.facts()
-        has_ended = reply.finish_reason is not None or (reply.usage is not None and self._marks is None)
-        if self._over or has_ended or kept.is_over(_LAST):
+        if self._over or reply.finish_reason is not None or (reply.usage is not None and self._marks is None):
             return reply, True
-        coding = self._header(b"content-encoding") or ""
-        other = None if reply.id else read_reply(kept.ends, cut=bool(kept.gone), coding=coding)
+        if kept.is_over(_LAST):
+            return reply, True
+        other = None if reply.id else read_reply(kept.ends, cut=bool(kept.gone), coding=self._coding)
         if other is None:
             return reply, False
         self.streamed = other.id is None  # JSON under the name of a stream, else a coding that is not undone
@@ -123,9 +123,9 @@ class SseStream(WatchedStream):
     def __iter__(self) -> Iterator[bytes]:  # noqa: C901, PLR0912  see above: three loops, what they share written out
         kept = self._kept
         parts, limit = kept.parts, kept.limit
-        chunks = iterate(self.body)
         held = None
         try:
+            chunks = iterate(self.body)
             if not self.done and (self.first_content is None or self._marks is not None):
                 for chunk in chunks:
                     try:
@@ -175,9 +175,9 @@ class SseStream(WatchedStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: C901, PLR0912  the twin
         kept = self._kept
         parts, limit = kept.parts, kept.limit
-        chunks = aiterate(self.body)
         held = None
         try:
+            chunks = aiterate(self.body)
             if not self.done and (self.first_content is None or self._marks is not None):
                 async for chunk in chunks:
                     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openrouter_tap._bridge import Context, Scope, clean_text, current, notice, pin, printed
+from openrouter_tap._bridge import MARK, Context, Scope, clean_text, current, is_secret, notice, pin, printed
 
 __all__ = ["as_text", "merged_tags", "tag"]
 
@@ -31,7 +31,9 @@ def merged_tags(pinned: Mapping[str, Any], more: Mapping[str, object]) -> dict[s
     outer = pinned.get("tags")
     tags = {
         **(outer if isinstance(outer, dict) else {}),
-        **{key: as_text(value) for key, value in more.items() if value is not None},
+        **{
+            as_text(key): MARK if is_secret(key) else as_text(value) for key, value in more.items() if value is not None
+        },
     }
     if len(tags) > _MOST:
         notice("tags", f"more than {_MOST} tags; {', '.join(list(tags)[_MOST:])} are not recorded.")

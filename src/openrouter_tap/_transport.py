@@ -45,7 +45,9 @@ class TappedTransport(TransportBase):
 
     def handle_request(self, request: Any) -> Any:
         """Send *request* through the inner transport."""
-        inner = self._sync or self._make(request, is_async=False)
+        inner = self._sync
+        if inner is None:
+            inner = self._make(request, is_async=False)
         begun = None
         try:
             if request.url.host in self._hosts or self._is_listed(request.url):
@@ -70,7 +72,9 @@ class TappedTransport(TransportBase):
 
     def handle_async_request(self, request: Any) -> Any:
         """Send *request* through the inner transport; a plain function, so that other hosts cost no coroutine."""
-        inner = self._async or self._make(request, is_async=True)
+        inner = self._async
+        if inner is None:
+            inner = self._make(request, is_async=True)
         try:
             if request.url.host in self._hosts or self._is_listed(request.url):
                 begun = begin(request)

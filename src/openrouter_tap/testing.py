@@ -1,7 +1,8 @@
 """For the tests of a program that calls OpenRouter: a fake one, what its calls cost, and what must not be logged.
 
 The pytest plugin, which is there where the package is installed, makes fixtures of it: ``openrouter``, a
-`FakeOpenRouter`, and ``openrouter_events``, the `Events` of the test. All of it works without pytest, too.
+`FakeOpenRouter`, and ``openrouter_events``, the `Events` of the test; with either, no event goes to a file. All of it
+works without pytest, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 from cipherlog_core.testing import capture
 from openrouter_tap._event import CallEvent
-from openrouter_tap._fake import FakeOpenRouter, UnexpectedRequestError
+from openrouter_tap._fake import FakeOpenRouter, UnexpectedRequestError, dollars
 
 __all__ = ["Events", "FakeOpenRouter", "UnexpectedRequestError", "assert_cost_below", "assert_no_secrets", "recorded"]
 
@@ -80,10 +81,16 @@ def recorded() -> Iterator[Events]:
 def assert_cost_below(events: Iterable[CallEvent], usd: Decimal | float | str, *, allow_unknown: bool = False) -> None:
     """Fail unless the calls cost less than *usd* US dollars together.
 
-    A call whose cost is unknown fails as well, unless *allow_unknown*: it is not free. Raises `AssertionError`.
+    A call whose cost is unknown fails as well, unless *allow_unknown*: it is not free. So do no calls at all: nothing
+    was measured. Raises `AssertionError`, and `TypeError` or `ValueError` for what is no amount.
     """
     calls = list(events)
-    limit = usd if isinstance(usd, Decimal) else Decimal(str(usd))
+    limit = dollars("assert_cost_below: usd", usd)
+    if not calls:
+        raise AssertionError(
+            "no call was recorded, so no cost was measured. Does the client go through a tap that was made with "
+            "OPENROUTER_TAP and OTEL_SDK_DISABLED unset? For a program that must not call: assert not events."
+        )
     unknown = [event for event in calls if event.cost.total is None]
     if unknown and not allow_unknown:
         raise AssertionError(

@@ -1,9 +1,11 @@
-"""What starts the example servers: their toggles, and ports that are not theirs."""
+"""What starts the example servers: their toggles, and what it says of a file, a port or a server that is no good."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,12 +16,16 @@ import pytest
 pytest.importorskip("yaml", reason="the example servers need the extra examples")
 
 UP = Path(__file__).parents[2] / "examples" / "cipher" / "up.py"
+_spec = importlib.util.spec_from_file_location("cipher_yml", UP.with_name("cipher_yml.py"))
+CIPHER_YML = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(CIPHER_YML)
+
 TELLING = """
 import json, os, signal, socket, sys
 with open(os.environ["TOLD"], "w") as file:
     json.dump({key: value for key, value in os.environ.items() if key.startswith("LOG_")}, file)
-if "LOG_LEVEL" in os.environ:
-    sys.exit(1)
+if "ENDS" in os.environ:
+    sys.exit(7)
 listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
 signal.pause()
 """
@@ -33,7 +39,7 @@ def port() -> int:
 
 
 def start(folder: Path, port: int, more: str) -> subprocess.Popen[str]:
-    """up.py with one server, which tells its toggles and then listens, or with LOG_LEVEL ends."""
+    """up.py with one server, which tells its toggles and then listens, or with ENDS ends."""
     (folder / "telling.py").write_text(TELLING)
     config = folder / "cipher.yml"
     config.write_text(f"servers:\n  one: {{script: {folder}/telling.py, port: {port}{more}}}\n")
@@ -69,36 +75,96 @@ def test_toggles_reach_a_server_as_text(env: str, told: dict[str, str], tmp_path
     assert json.loads((tmp_path / "told").read_text()) == told
 
 
+SERVER = "script: servers/health_server.py"
+ONE = f"servers: {{one: {{{SERVER}, port: 1, env: %s}}}}"
+
+
 @pytest.mark.parametrize(
-    ("env", "words"),
-    [("{LOG_DIR: [a]}", ["LOG_DIR", "['a']"]), ("{LOG_DIR: {b: c}}", ["LOG_DIR", "{'b': 'c'}"]), ("[a]", ["env"])],
+    ("text", "words"),
+    [
+        (None, ["No such file", "cipher.yml"]),
+        ("servers: [a", ["expected ',' or ']'", "line 1, column 12"]),
+        ("", ["`servers:`"]),
+        ("servers:", ["`servers:`"]),
+        ("server: {}", ["`servers:`"]),
+        ("servers: {one: }", ["one: "]),
+        (f"servers: {{one: {{{SERVER}}}}}", ["one: ", "missing", "`port`"]),
+        ("servers: {one: {port: 1}}", ["one: ", "missing", "`script`"]),
+        ("servers: {one: {script: no.py, port: 1}}", ["one: script: ", "no file", "no.py"]),
+        (f"servers: {{one: {{{SERVER}, port: http}}}}", ["one: ", "`int`", "`$.port`"]),
+        (f"servers: {{one: {{{SERVER}, port: 65536}}}}", ["one: ", "<= 65535", "`$.port`"]),
+        (f"servers: {{one: {{{SERVER}, prot: 1}}}}", ["one: ", "unknown field `prot`"]),
+        (ONE % "[a]", ["one: ", "`$.env`"]),
+        (ONE % "{LOG_DIR: [a]}", ["one: env: LOG_DIR: ", "['a']"]),
+        (ONE % "{LOG_DIR: {b: c}}", ["one: env: LOG_DIR: ", "{'b': 'c'}"]),
+        (ONE % "{LOG_LEVL: INFO}", ["one: env: ", "LOG_LEVL", "LOG_LEVEL, "]),
+        (ONE % "{LOG_BACKUPS: many}", ["one: env: LOG_BACKUPS: ", "'many'"]),
+    ],
 )
-def test_what_is_no_toggle_is_said_in_a_line(env: str, words: list[str], tmp_path: Path, port: int) -> None:
-    """The server and the key are named, and nothing is started."""
-    with start(tmp_path, port, f", env: {env}") as process:
+def test_what_is_wrong_with_the_file_is_said(text: str | None, words: list[str], tmp_path: Path) -> None:
+    """The server and the key are named, or the line and column where it is no YAML."""
+    if text is not None:
+        (tmp_path / "cipher.yml").write_text(text)
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the words tell
+        CIPHER_YML.read(tmp_path / "cipher.yml")
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_what_is_wrong_ends_it_with_a_line(tmp_path: Path, port: int) -> None:
+    """The file is named, the exit code is not 0, and nothing is started."""
+    with start(tmp_path, port, ", env: {LOG_LEVL: INFO}") as process:
         out, errors = process.communicate(timeout=30)
 
     assert (process.returncode, out, errors.count("\n")) == (1, "", 1), errors
-    assert all(word in errors for word in ["one: ", *words])
+    assert errors.startswith(f"{tmp_path / 'cipher.yml'}: one: env: ")
     assert not (tmp_path / "told").exists()
 
 
-def test_a_port_that_another_has_is_refused(tmp_path: Path) -> None:
-    """A foreign server there is not taken for our own, and none is started beside it."""
-    with socket.create_server(("127.0.0.1", 0)) as foreign:
-        port = foreign.getsockname()[1]
-        with start(tmp_path, port, "") as process:
-            out, errors = process.communicate(timeout=30)
+@pytest.mark.parametrize("other", ["program", "server"])
+def test_a_port_that_another_has_is_refused(other: str, tmp_path: Path, port: int) -> None:
+    """A foreign program there is not taken for our own, two servers cannot share one, and none is started."""
+    more = f"}}\n  two: {{script: {tmp_path}/telling.py, port: {port}" if other == "server" else ""
+    foreign = socket.create_server(("127.0.0.1", 0 if other == "server" else port))
+    with foreign, start(tmp_path, port, more) as process:
+        out, errors = process.communicate(timeout=30)
 
+    name = "two" if other == "server" else "one"
     assert (process.returncode, out) == (1, "")
-    assert errors == f"one: port {port} cannot be had: Address already in use\n"
+    assert f": {name}: port {port}: Address already in use: " in errors
     assert not (tmp_path / "told").exists()
 
 
 def test_a_server_that_ends_is_not_up(tmp_path: Path, port: int) -> None:
-    """It is named, with its port, at once and not after the time in which it should have answered."""
-    with start(tmp_path, port, ", env: {LOG_LEVEL: INFO}") as process:
+    """It is named at once, with its port and status, and those that were started before it are ended."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    more = f"}}\n  two: {{script: {tmp_path}/telling.py, port: {free}, env: {{ENDS: now}}"
+    with start(tmp_path, port, more) as process:
         out, errors = process.communicate(timeout=20)
 
-    assert (process.returncode, out) == (1, "")
-    assert errors.startswith(f"one: nothing of its own answers at port {port}: ")
+    assert process.returncode == 1
+    assert errors.startswith(f"two: ended with status 7 at port {free}; ")
+    assert out.startswith("one pid ")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(out.split()[2]), 0)
+
+
+def test_a_server_that_is_killed_is_told(tmp_path: Path, port: int) -> None:
+    """By name; without any server there is nothing left to do."""
+    with start(tmp_path, port, "") as process:
+        os.kill(int(process.stdout.readline().split()[2]), signal.SIGKILL)
+        _, errors = process.communicate(timeout=20)
+
+    assert (process.returncode, errors) == (1, "one: ended with status -9; the others run on\n")
+
+
+def test_the_real_service_needs_a_key() -> None:
+    """It is asked for before anything is started."""
+    environment = {key: value for key, value in os.environ.items() if key != "OPENROUTER_API_KEY"}
+    done = subprocess.run(
+        [sys.executable, UP, "--real"], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "OPENROUTER_API_KEY" in done.stderr

@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from itertools import chain, repeat
@@ -126,6 +127,8 @@ class Hostile(BaseHTTPRequestHandler):
             self.wfile.flush()
         except OSError:  # the client has left
             self.close_connection = True
+            with suppress(OSError):  # 3.13 tells of what is left in it when it is collected
+                self.wfile.close()
             self.wfile = BytesIO()
 
     def reply(self, kind: str, *arguments: str) -> Mutation:

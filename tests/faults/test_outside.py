@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import delete
 
 import cipherlog_core
 from cipherlog_core import Settings
@@ -67,7 +68,7 @@ def moved_behind_a_link(folder: Path) -> None:
 
 DEEDS: dict[str, tuple[Callable[[Path], object], bool]] = {
     "file deleted": (lambda folder: (folder / "app.jsonl").unlink(), False),
-    "folder deleted": (shutil.rmtree, False),
+    "folder deleted": (delete, False),
     "lock file deleted": (lambda folder: (folder / ".spool" / "app.jsonl.lock").unlink(), True),
     "file truncated": (emptied, False),
     "copied and truncated": (copied_and_emptied, True),
@@ -291,20 +292,19 @@ GIVEN = {"0600": (0o600, 0o700), "0640": (0o640, 0o750), "644": (0o644, 0o755)}
 
 
 def test_the_modes_of_what_is_made(folder: Path) -> None:
-    """Log, segments and their copies have LOG_FILE_MODE, whatever the umask; locks and rings are the logger's alone."""
+    """Log, segments, copies and folder are as LOG_FILE_MODE says, whatever the umask; the rest is private."""
     runs = [(folder.with_name(f"{umask}-{mode}"), umask, mode) for umask in ("000", "077") for mode in GIVEN]
     command = [sys.executable, "-c", MODES, *(part for run in runs for part in run)]
     names = {"LOG_ROTATE_SIZE": "9000", "LOG_GZIP_AFTER": "0"}
     subprocess.run(command, env={**os.environ, **names}, check=True, timeout=60)
 
-    for made, umask, mode in runs:
+    for made, _, mode in runs:
         own = [path for path in made.glob(".spool/*") if path.suffix in (".ring", ".lock")]
         assert {stat.S_IMODE(path.stat().st_mode) for path in made.glob("app*")} == {GIVEN[mode][0]}
         assert any(path.suffix == ".ring" for path in own)
         assert {stat.S_IMODE(path.stat().st_mode) for path in own} == {0o600}
         assert stat.S_IMODE((made / ".spool").stat().st_mode) == 0o700
-        if umask == "000":
-            assert stat.S_IMODE(made.stat().st_mode) == GIVEN[mode][1]
+        assert stat.S_IMODE(made.stat().st_mode) == GIVEN[mode][1]
 
 
 LOCKED_OUT = """
@@ -340,6 +340,37 @@ def test_a_folder_that_is_locked_for_a_while(tmp_path: Path) -> None:
         assert judge_kept(folder, {(name, 0) for name in ("before", "during", "after")}) == RIGHT
     finally:
         shutil.rmtree(folder)
+
+
+ALL_CLOSED = """
+import os, sys, time, cipherlog_core
+logger = cipherlog_core.start("app")
+assert logger.event("numbered", producer="a", seq=0) and cipherlog_core.flush()
+open_ones = [int(name) for name in os.listdir("/dev/fd")]
+os.closerange(3, max(open_ones) + 1)
+numbers = [os.open(sys.argv[1], os.O_RDWR) for _ in open_ones] if sys.argv[1:] else []
+start = time.monotonic()
+for seq in range(1, 50):
+    assert logger.event("numbered", producer="a", seq=seq)
+assert cipherlog_core.flush(5)
+assert time.monotonic() - start < 1
+for number in numbers:
+    os.fstat(number)
+"""
+
+
+@pytest.mark.parametrize("is_reused", [False, True], ids=["closed", "another's"])
+def test_a_program_that_closes_all_descriptors(is_reused: bool, folder: Path) -> None:
+    """As daemons do: ours are opened anew, and what has their numbers now is neither written to nor closed."""
+    victim = folder.with_name("database")
+    victim.write_bytes(VICTIM)
+    command = [sys.executable, "-W", "error", "-c", ALL_CLOSED, *([victim] if is_reused else [])]
+    names = {"LOG_DIR": str(folder)}
+    done = subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert victim.read_bytes() == VICTIM
+    assert judge_kept(folder, {("a", seq) for seq in range(50)}) == RIGHT
 
 
 NO_DESCRIPTORS = """

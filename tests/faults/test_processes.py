@@ -56,7 +56,11 @@ def test_fifteen_processes_of_which_some_are_killed(seconds: float, pause: float
     print(f"seed {SEED}")
     producers = Producers(tmp_path / "logs", TINY)
     running = [producers.start(f"p{number}") for number in range(PROCESSES)]
-    ended = []
+    ended: list[Producer] = []
+    begin_by = time.monotonic() + 60
+    while not any(producer.acknowledged for producer in running):  # fifteen interpreters start at once
+        assert time.monotonic() < begin_by
+        time.sleep(0.01)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(rng.random() * 2 * pause)

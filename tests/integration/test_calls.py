@@ -171,15 +171,18 @@ async def test_done_and_then_closed(client: Client, events: list[CallEvent]) -> 
     assert [event.outcome for event in events] == ["completed"]
 
 
-async def test_a_stall_ends_in_a_timeout(library: ModuleType, origin: str, events: list[CallEvent], logs: Logs) -> None:
-    """A read timeout in mid-stream: failed, with the first token's time."""
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "SSE"])
+async def test_a_stall_ends_in_a_timeout(
+    library: ModuleType, stream: bool, origin: str, events: list[CallEvent], logs: Logs
+) -> None:
+    """A read timeout in mid-reply: failed, of a stream with the first token's time."""
     transport = TappedTransport(options=TapOptions(hosts=("127.0.0.1",), on_event=events.append))
     with library.Client(transport=transport, headers=KEY, timeout=0.5) as client, pytest.raises(library.ReadTimeout):
-        client.post(f"{origin}/api/v1/chat/completions", json={"model": "simulator/stalled", "stream": True})
+        client.post(f"{origin}/api/v1/chat/completions", json={"model": "simulator/stalled", "stream": stream})
 
     (event,) = events
-    assert (event.outcome, event.error.type) == ("failed", "ReadTimeout")
-    assert event.ttft_ms < event.latency_ms
+    assert (event.outcome, event.error.type, event.http_status) == ("failed", "ReadTimeout", 200)
+    assert event.ttft_ms < event.latency_ms if stream else event.ttft_ms is None
 
 
 @pytest.mark.parametrize("until", ["headers", "first chunk"])

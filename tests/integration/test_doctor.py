@@ -36,6 +36,9 @@ ODD_FILES: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+PLACES = {"memory": "/proc/self", "no files": "/proc", "no files below": "/proc/logs"}
+
+
 def run(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command],
@@ -64,9 +67,30 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert (code, "All is well." in text) == (0, True)
     assert "LOG_BACKUPS 7 environment" in text
     assert "LOG_LEVEL INFO default" in text
+    assert "OPENROUTER_TAP on default" in text
     assert "events survive the death of their process" in text
     assert "app.jsonl: 1 files" in text
     assert "of its last 1 lines 0 are not of the schema" in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "row"),
+    [
+        ({"OPENROUTER_TAP": "OFF"}, "OPENROUTER_TAP off environment"),
+        ({"OPENROUTER_TAP": "No"}, "OPENROUTER_TAP off environment"),
+        ({"OPENROUTER_TAP": "1"}, "OPENROUTER_TAP on environment"),
+        ({"OTEL_SDK_DISABLED": "1"}, "OPENROUTER_TAP on default"),
+        ({"OPENROUTER_TAP": "aus"}, "OPENROUTER_TAP on bad: 'aus'"),
+        ({"OTEL_SDK_DISABLED": "true"}, "OPENROUTER_TAP off OTEL_SDK_DISABLED"),
+        ({"OTEL_SDK_DISABLED": "true", "OPENROUTER_TAP": "on"}, "OPENROUTER_TAP off OTEL_SDK_DISABLED"),
+    ],
+    ids=str,
+)
+def test_whether_taps_record_is_told(environment: dict[str, str], row: str, tmp_path: Path) -> None:
+    """What is in force, and which variable says so."""
+    told = CliRunner().invoke(commands, ["doctor"], env={"LOG_DIR": str(tmp_path / "logs"), **environment})
+
+    assert row in " ".join(told.stdout.split())
 
 
 def test_a_living_process(tmp_path: Path) -> None:
@@ -113,7 +137,12 @@ def test_all_files_of_all_logs_are_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trouble", "told"),
     [
-        ("setting", "LOG_LEVEL='loud': Invalid enum value 'loud'; 'INFO' is in force"),
+        (
+            "setting",
+            "LOG_LEVEL='loud' cannot be used; it takes DEBUG, INFO, WARNING, ERROR, CRITICAL. 'INFO' is in force",
+        ),
+        ("switch", "OPENROUTER_TAP='aus' is none of true, 1, yes, on, false, 0, no, off"),
+        ("hosts", "OPENROUTER_TAP_HOSTS: 'host:abc' is no host"),
         ("bad ring", "makes no sense"),
         ("set aside", "was no ring of this version"),
         ("torn line", "1 are not of the schema (Input data was truncated)"),
@@ -121,6 +150,8 @@ def test_all_files_of_all_logs_are_looked_at(tmp_path: Path) -> None:
         ("dropped", "tell of 7 events that were dropped"),
         ("file", "is no folder"),
         ("in a file", "it cannot be made"),
+        ("no files", "/proc has mode 0555 and cannot be written"),
+        ("no files below", "/proc/logs is not there; it cannot be made"),
         ("fifo", "a.jsonl cannot be read: [Errno 22] not a regular file"),
         ("folder", "a.jsonl cannot be read: [Errno 22] not a regular file"),
         ("dangling", "a.jsonl cannot be read: [Errno 40]"),
@@ -137,6 +168,10 @@ def test_what_is_wrong_is_told(trouble: str, told: str, tmp_path: Path) -> None:
     environment = {}
     if trouble == "setting":
         environment["LOG_LEVEL"] = "loud"
+    elif trouble == "switch":
+        environment["OPENROUTER_TAP"] = "aus"
+    elif trouble == "hosts":
+        environment["OPENROUTER_TAP_HOSTS"] = "a.local,host:abc"
     elif trouble in ("bad ring", "set aside"):
         run("-c", LEAVE, folder=folder)
         (ring,) = (folder / ".spool").glob("*.ring")
@@ -152,8 +187,8 @@ def test_what_is_wrong_is_told(trouble: str, told: str, tmp_path: Path) -> None:
     elif trouble in ODD_FILES:
         folder.mkdir()
         ODD_FILES[trouble](folder / "a.jsonl", folder / "a-20261124T000000Z-000001.jsonl")
-    elif trouble == "memory":
-        folder = Path("/proc/self")
+    elif trouble in PLACES:
+        folder = Path(PLACES[trouble])
     else:
         run("-c", "import cipherlog_core as c; c.start('app').event('x')", folder=folder)
         good = (folder / "app.jsonl").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -132,13 +133,13 @@ async def test_aborts(library: ModuleType, post: Any, openrouter: FakeOpenRouter
 
 
 async def test_replies_come_in_order_and_wait_for_their_endpoint(post: Any, openrouter: FakeOpenRouter) -> None:
-    """The first one that fits."""
-    openrouter.reply("for embeddings", path="embeddings")
+    """The first one that fits, and one that waits for the endpoint before one that is for any."""
     openrouter.reply("first one")
+    openrouter.reply(cost="0.5", path="embeddings")
     openrouter.respond(json={"data": []})
 
+    assert (await post("embeddings", input="x")).json()["usage"]["cost"] == 0.5
     assert "first" in (await post()).text
-    assert (await post("embeddings", input="x")).json()["object"] == "list"
     assert (await post("models")).json() == {"data": []}
 
 
@@ -168,6 +169,35 @@ def test_a_reply_without_a_request_fails_the_check() -> None:
     fake.check()
 
 
+BAD: list[tuple[type[Exception], str, Callable[[FakeOpenRouter], object]]] = [
+    (TypeError, r"error\('overloaded'\): the status is a number", lambda fake: fake.error("overloaded")),
+    (ValueError, r"error\(999\): .* 400 to 599, or 200", lambda fake: fake.error(999)),
+    (TypeError, "error: retry_after=2 is no text", lambda fake: fake.error(retry_after=2)),
+    (TypeError, r"respond\('200'\): the status is a number", lambda fake: fake.respond("200")),
+    (TypeError, "reply: text=None is no text", lambda fake: fake.reply(None)),
+    (TypeError, "reply: model=5 is no text", lambda fake: fake.reply("x", model=5)),
+    (ValueError, "reply: cost=-1 is no amount of US dollars", lambda fake: fake.reply("x", cost=-1)),
+    (ValueError, "reply: cost='abc' is no amount of US dollars, as '0.0012' is", lambda fake: fake.reply(cost="abc")),
+    (ValueError, "cost=nan is no amount", lambda fake: fake.reply(cost=float("nan"))),
+    (TypeError, r"cost=\{\} is no amount .* a Decimal or a number", lambda fake: fake.reply(cost={})),
+    (ValueError, "abort: after=-1 is no number of chunks", lambda fake: fake.abort(after=-1)),
+    (TypeError, "abort: text=b'x' is no text", lambda fake: fake.abort(text=b"x", after=1)),
+    (ValueError, "assert_cost_below: usd='abc' is no amount", lambda _: assert_cost_below([], "abc")),
+    (TypeError, "assert_cost_below: usd=None is no amount", lambda _: assert_cost_below([], None)),
+]
+
+
+@pytest.mark.parametrize(("kind", "told", "give"), BAD)
+def test_what_cannot_be_sent_is_refused_at_once(
+    kind: type[Exception], told: str, give: Callable[[FakeOpenRouter], object]
+) -> None:
+    """By what was given, and what to give; the fake then has no reply more."""
+    fake = FakeOpenRouter()
+    with pytest.raises(kind, match=told):
+        give(fake)
+    fake.check()
+
+
 def test_bad_arguments_are_told() -> None:
     """What, and what there is."""
     fake = FakeOpenRouter()
@@ -193,8 +223,10 @@ def test_events_of_every_kind(logs: Logs) -> None:
 
 
 def test_costs_below() -> None:
-    """Added as decimals; a limit that is reached is passed, and an unknown cost is not free."""
+    """Added as decimals; a limit that is reached is passed, an unknown cost is not free, and no call is no measure."""
     with recorded() as events:
+        with pytest.raises(AssertionError, match=r"no call was recorded, .* OPENROUTER_TAP"):
+            assert_cost_below(events, 1, allow_unknown=True)
         log_cost(model="maker/cheap", cost="0.1")
         log_cost(model="maker/dear", cost="0.2")
         assert_cost_below(events, "0.300001")

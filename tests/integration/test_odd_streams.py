@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import queue
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -92,6 +93,32 @@ async def test_a_bare_iterator_is_read_once(
     assert [event.outcome for event in events] == [outcome]
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+async def test_a_body_that_refuses_to_be_read(
+    kind: str, is_async: bool, library: ModuleType, events: list[CallEvent], logs: Logs
+) -> None:
+    """The call has failed, and is not one that its caller left."""
+
+    class Body(library.SyncByteStream, library.AsyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            raise library.ReadError("no")
+
+        __aiter__ = __iter__
+
+    def answer(_: Any) -> Any:
+        return library.Response(200, headers={"Content-Type": kind}, stream=Body())
+
+    caller = Caller(library, transport(library, answer, events), is_async=is_async)
+    reply = await caller.send("POST", URL, json={})
+    with pytest.raises(library.ReadError):
+        await caller.read(reply)
+    await caller.close(reply)
+
+    assert [(event.outcome, event.error.type) for event in events if event.error] == [("failed", "ReadError")]
+
+
 @pytest.mark.parametrize(("status", "outcome"), [(503, "http_error"), (200, "closed_early")])
 def test_a_reply_that_was_closed_unread_below_the_tap(
     status: int, outcome: str, library: ModuleType, events: list[CallEvent], logs: Logs
@@ -110,6 +137,26 @@ def test_a_reply_that_was_closed_unread_below_the_tap(
         assert reply.status_code == status
 
     assert [event.outcome for event in events] == [outcome]
+
+
+def test_a_refusal_that_is_left_open(library: ModuleType, events: list[CallEvent], logs: Logs) -> None:
+    """Whoever sends the request again may let the first reply lie until it is collected, in whatever thread."""
+    statuses = iter([503, 200])
+
+    def answer(_: Any) -> Any:
+        return library.Response(next(statuses), stream=body_of(library, stream()))
+
+    with library.Client(transport=transport(library, answer, events)) as client:
+        request = client.build_request("POST", URL, json={"stream": True})
+        replies = [client.send(request, stream=True)]
+        client.send(request, stream=True).read()
+        elsewhere = threading.Thread(target=lambda: (replies.clear(), gc.collect()))
+        elsewhere.start()
+        elsewhere.join()
+
+    assert [(event.attempt, event.outcome) for event in events] == [(2, "completed"), (1, "http_error")]
+    assert len({event.call_id for event in events}) == 1
+    assert events[1].latency_ms == events[1].headers_ms
 
 
 def test_what_the_caller_says_in_metadata_ends_nothing(

@@ -15,7 +15,7 @@ HEAD = """
 import httpx
 import httpx2
 import pytest
-from openrouter_tap import TappedTransport, instrument, tap_client, uninstrument
+from openrouter_tap import TapOptions, TappedTransport, instrument, tap_client, uninstrument
 from openrouter_tap.testing import assert_cost_below, assert_no_secrets
 
 ASKED = {"url": "https://openrouter.ai/api/v1/chat/completions", "json": {"model": "maker/model", "messages": []}}
@@ -165,6 +165,41 @@ def test_clean_again(openrouter):
     assert "1 calls cost 3.0 USD, which is not below 1" in told
     disguised = told.partition("_ test_unexpected_and_disguised _")[2].partition("_ test_not_consumed _")[0]
     assert "has no reply for it" in disguised
+
+
+@pytest.mark.parametrize(("variable", "text"), [("OPENROUTER_TAP", "off"), ("OTEL_SDK_DISABLED", "true")])
+def test_either_fixture_has_the_taps_on_and_keeps_events_out_of_files(
+    variable: str, text: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the environment says, which is as before when the test has ended."""
+    monkeypatch.setenv(variable, text)
+    result = run(
+        pytester,
+        f"""
+import os, cipherlog_core
+
+told = []
+
+def test_the_fake_alone(openrouter):
+    openrouter.reply()
+    options = TapOptions(on_event=told.append)
+    with httpx.Client(transport=TappedTransport(httpx.MockTransport(openrouter), options=options)) as http:
+        http.post(**ASKED)
+    assert [event.outcome for event in told] == ["completed"]
+
+def test_the_events_alone(openrouter_events):
+    with client(lambda _: httpx.Response(200, json=REPLY)) as http:
+        http.post(**ASKED)
+    assert [event.cost.total for event in openrouter_events] == [0.25]
+
+def test_afterwards():
+    assert os.environ["{variable}"] == "{text}"
+    assert cipherlog_core.flush()
+    assert not os.path.exists("logs")
+""",
+    )
+
+    result.assert_outcomes(passed=3)
 
 
 def test_the_plugin_is_light() -> None:

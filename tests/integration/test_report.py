@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner
@@ -41,11 +41,14 @@ def line(ts: str, model: str | None, total: float | str | None, **changes: Any) 
     return json.dumps(record).replace('"TOTAL"', "null" if total is None else str(total)) + "\n"
 
 
-def command(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, folder: Path, stdout: int | IO[str] = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "openrouter_tap", *arguments],
         env={**os.environ, "LOG_DIR": str(folder), "NO_COLOR": "1", **environment},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -221,13 +224,35 @@ def test_since_takes_times(since: str, calls: int, tmp_path: Path) -> None:
     assert words[words.index("models") + 1] == str(calls)
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2026-13-45", "1e9", ""])
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-45", "1e9", "", "0001-01-01T00:00+14:00", "999999d"])
 def test_what_is_no_time_is_wrong_usage(since: str, tmp_path: Path) -> None:
     """Exit code 2, and what it may be."""
     done = CliRunner().invoke(commands, ["report", str(tmp_path), "--since", since])
 
     assert done.exit_code == 2
     assert "is no time" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("doctor",)])
+def test_output_that_cannot_be_written_is_told_in_a_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Exit code 2, and no traceback."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00.000000Z", "m", "0.5"))
+    with open("/dev/full", "w") as full:
+        done = command(*arguments, folder=tmp_path, stdout=full)
+
+    assert (done.returncode, done.stderr) == (2, "openrouter-tap: [Errno 28] No space left on device\n")
+
+
+def test_a_closed_pipe_ends_it_in_silence(tmp_path: Path) -> None:
+    """As with `openrouter-tap | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00.000000Z", "m", "0.5"))
+    with open(write, "w") as closed:
+        done = command(folder=tmp_path, stdout=closed)
+
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
@@ -239,12 +264,24 @@ def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     assert "is a file; the report is on its folder" in " ".join(done.stderr.split())
 
 
-def test_the_demo_with_taps_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("variable", "text"), [("OPENROUTER_TAP", "off"), ("OTEL_SDK_DISABLED", "true")])
+def test_the_demo_with_taps_off(variable: str, text: str, tmp_path: Path) -> None:
+    """It is a program of its own: its taps are on, and its calls are shipped nowhere."""
+    done = command("demo", folder=tmp_path, LOG_OTLP_ENDPOINT="http://127.0.0.1:9", **{variable: text})
+
+    assert done.returncode == 0
+    assert " ".join(done.stdout.partition("all models")[2].split()).startswith("38 8 ")
+    assert not list(tmp_path.rglob("ship*"))
+
+
+def test_the_demo_where_nothing_can_be_written(tmp_path: Path) -> None:
     """It says what is missing, without a traceback."""
-    done = command("demo", folder=tmp_path / "logs", OPENROUTER_TAP="off")
+    (tmp_path / "logs").touch()
+    done = command("demo", folder=tmp_path / "logs")
 
     assert done.returncode == 3
-    assert "OPENROUTER_TAP is off" in done.stderr
+    assert "no openrouter-costs.jsonl in " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_dropped_events_are_told(tmp_path: Path) -> None:
@@ -350,7 +387,7 @@ def test_exit_codes(tmp_path: Path) -> None:
 
     assert [run.returncode for run in runs] == [2, 3, 4]
     assert [bool(run.stdout) for run in runs] == [False, False, True]
-    assert "LOG_DIR" in runs[1].stderr
+    assert all(name in runs[1].stderr for name in ("LOG_DIR", "OPENROUTER_TAP is off", "OPENROUTER_TAP_HOSTS"))
     assert "1 line is torn" in runs[2].stdout
 
 
@@ -361,8 +398,10 @@ def test_the_demo(tmp_path: Path) -> None:
     assert [first.returncode, second.returncode] == [0, 0]
     assert first.stderr == "a reply of 127.0.0.1 is cut or not JSON: what it lacks is null in its event.\n"
     assert first.stdout.splitlines()[0].split()[:2] == ["1/38", "openai/gpt-4o-mini"]
-    path = tmp_path / "logs" / "openrouter-costs.jsonl"
-    assert f"The log: {path}" in first.stdout
+    path = tmp_path / "logs" / "demo" / "openrouter-costs.jsonl"
+    assert first.stdout.endswith(
+        f"The log: {path}\nThe report on all demos: openrouter-tap report {path.parent}\n",
+    )
     fields = [json.loads(text)["fields"] for text in path.read_text().splitlines()]
     assert len(fields) >= 60
     outcomes = {field["outcome"] for field in fields}
@@ -376,3 +415,15 @@ def test_the_demo(tmp_path: Path) -> None:
         [row.split()[:7] for row in run.stdout.split("OpenRouter calls")[1].splitlines()] for run in (first, second)
     ]
     assert tables[0][4:11] == tables[1][4:11]
+
+
+def test_the_calls_of_the_demo_are_in_no_other_report(tmp_path: Path) -> None:
+    """Nor in any log of the user's: the log folder has nothing new but a folder."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5"))
+    before = command(folder=tmp_path).stdout
+    there = set(tmp_path.iterdir())
+    command("demo", folder=tmp_path)
+
+    assert set(tmp_path.iterdir()) - there == {tmp_path / "demo"}
+    assert command(folder=tmp_path).stdout == before
+    assert command("report", str(tmp_path / "demo"), folder=tmp_path).stdout.count("openai/gpt-4o-mini") == 1

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import httpx
 import pytest
 from conftest import Logs
 
+import cipherlog_core
 from openrouter_tap import cli
+from openrouter_tap._bridge import SWITCH
 from openrouter_tap.simulator import running
 from test_servers import served
 
@@ -53,8 +58,8 @@ WSGI = f"""
 def app(environ, start_response):
     for library in (httpx, httpx2):
         ask(library, "gunicorn")
-    start_response("200 OK", [("Content-Length", "2")])
-    return [b"ok"]
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
 """
 ASGI = """
 import os, httpx, httpx2
@@ -65,8 +70,8 @@ async def app(scope, receive, send):
     for library in (httpx, httpx2):
         async with library.AsyncClient(headers={"Authorization": "Bearer x"}) as client:
             await client.post(os.environ["URL"], json={"model": "openai/gpt-4o-mini", "messages": []})
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
 """
 
 
@@ -121,6 +126,54 @@ def test_servers_with_workers(server: str, folder: Path, logs: Logs) -> None:
     assert len({record["fields"]["generation_id"] for record in found}) == 20
 
 
+GUNICORN = ["gunicorn", "-p", "pid", "--log-level", "critical", "-w", "2", "-b", "127.0.0.1:PORT", "wsgi:app"]
+RESTARTS = {
+    "gunicorn HUP": GUNICORN,
+    "gunicorn USR2": GUNICORN,
+    "uvicorn --reload": ["uvicorn", "--log-level", "critical", "--reload", "--port", "PORT", "asgi:app"],
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("how", RESTARTS)
+def test_servers_that_start_their_workers_anew(how: str, folder: Path, logs: Logs) -> None:
+    """After a change of the code, or by another master that the first one became: every call is recorded once."""
+    (folder / "wsgi.py").write_text(WSGI)
+    (folder / "asgi.py").write_text(ASGI)
+    workers: list[str] = []
+
+    def ask_until(is_enough: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 40
+        while not is_enough():
+            assert time.monotonic() < deadline
+            with suppress(httpx.ConnectError):
+                workers.append(httpx.get(address, timeout=30).text)
+
+    program, *options = RESTARTS[how]
+    program = str(Path(sys.executable).with_name(program))  # not -m: gunicorn starts itself anew by its file
+    with served(["-m", "openrouter_tap", "run", "--", program, *options], folder) as (process, address):
+        ask_until(lambda: len(workers) >= 6)
+        first, upgraded = set(workers), None
+        if how == "gunicorn USR2":
+            process.send_signal(signal.SIGUSR2)
+            ask_until((folder / "pid.2").exists)
+            upgraded = int((folder / "pid.2").read_text())
+            process.terminate()
+            process.wait(30)
+        elif how == "gunicorn HUP":
+            process.send_signal(signal.SIGHUP)
+        else:
+            (folder / "asgi.py").write_text(f"{ASGI}# changed\n")
+        ask_until(lambda: len([worker for worker in workers if worker not in first]) >= 6)
+        if upgraded is not None:
+            os.kill(upgraded, signal.SIGTERM)
+
+    found = logs.read()
+    assert [record["fields"]["outcome"] for record in found] == ["completed"] * 2 * len(workers)
+    assert len({record["fields"]["generation_id"] for record in found}) == 2 * len(workers)
+    assert {str(record["pid"]) for record in found} == set(workers)
+
+
 def test_the_process_is_the_programs_own(folder: Path) -> None:
     """Arguments, standard input, output and exit code are not between anything."""
     code = "import sys; print(sys.argv[1:], sys.stdin.read()); sys.exit(7)"
@@ -129,15 +182,41 @@ def test_the_process_is_the_programs_own(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, "['--help', '--', 'a b'] from stdin\n", "")
 
 
-def test_a_signal_reaches_the_program(folder: Path) -> None:
-    """The program has the very process that was started, and dies of a signal as it would have."""
-    code = "import signal, sys; print(signal.getsignal(signal.SIGINT).__name__, flush=True); sys.stdin.read()"
-    with subprocess.Popen([*RUN, "-c", code], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_program(sent: signal.Signals, folder: Path, logs: Logs) -> None:
+    """The program has the very process that was started, dies of a signal as it would have, and keeps its lines."""
+    code = "import calls, sys; calls.ask(calls.httpx, 'x'); print('asked', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [*RUN, "-c", code], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"default_int_handler\n"
-        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == b"asked\n"
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=30)
 
-        assert process.wait(30) == -signal.SIGTERM
+    assert process.returncode == -sent
+    assert (b"KeyboardInterrupt" in errors) == (sent == signal.SIGINT)
+    cipherlog_core.start("reader")  # takes over what the program had no time to write
+    assert [record["pid"] for record in logs.read()] == [process.pid]
+
+
+def test_a_program_that_is_restarted(folder: Path, logs: Logs) -> None:
+    """It becomes itself anew, as servers do for an upgrade, and is started once more below `run`: a line a call."""
+    again = "[sys.executable, __file__]", f"[*{RUN!r}, __file__]", "None"
+    (folder / "again.py").write_text(
+        "import calls, os, sys\n"
+        "calls.ask(calls.httpx, 'x'), calls.ask(calls.httpx2, 'x')\n"
+        "turn = int(os.environ.get('TURN', 0))\n"
+        f"command = [{', '.join(again)}][turn]\n"
+        "os.environ['TURN'] = str(turn + 1)\n"
+        "print(os.environ['PYTHONPATH'], flush=True)\n"
+        "if command:\n    os.execv(command[0], command)\n"
+    )
+    done = start(folder, "again.py")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{STARTUP}{os.pathsep}{folder}\n" * 3
+    assert len(logs.read()) == 6
 
 
 def test_a_pipe_that_nobody_reads_ends_other_programs(folder: Path) -> None:
@@ -158,9 +237,10 @@ def test_the_path_of_the_program_is_kept(path: str | None, tmp_path: Path) -> No
     assert done.stdout == (STARTUP if path in (None, "") else f"{STARTUP}:{kept}") + "\n", done.stderr
 
 
-def test_off_is_off(folder: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With OPENROUTER_TAP=off nothing is recorded, nor is the tap imported."""
-    monkeypatch.setenv("OPENROUTER_TAP", "off")
+@pytest.mark.parametrize("text", [text for text, is_on in SWITCH.items() if not is_on])
+def test_off_is_off(text: str, folder: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OPENROUTER_TAP=off, however it is spelled, nothing is recorded, nor is the tap imported."""
+    monkeypatch.setenv("OPENROUTER_TAP", text)
     code = "import sys, calls; calls.ask(calls.httpx, 'x'); print('openrouter_tap' in sys.modules)"
     done = start(folder, "-c", code)
 
@@ -203,6 +283,49 @@ def test_another_sitecustomize_is_run_as_well(fails: bool, folder: Path, logs: L
 
     assert (done.returncode, done.stdout) == (0, f"sitecustomize {not fails}\n")
     assert ("RuntimeError: as asked" in done.stderr) == fails
+    assert len(logs.read()) == 1
+
+
+def test_a_library_in_a_zip(folder: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tapped like any other, though somebody has looked for it before and loaded something else then."""
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        archive.writestr("other.py", "")
+        for path in Path(httpx.__file__).parent.rglob("*.py"):
+            archive.write(path, path.relative_to(Path(httpx.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "all.zip"), str(folder)]))
+    code = (
+        "import importlib.util; importlib.util.find_spec('httpx')\n"
+        "import other, calls; calls.ask(calls.httpx, 'x'); print('all.zip' in calls.httpx.__file__)"
+    )
+    done = start(folder, "-c", code)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert len(logs.read()) == 1
+
+
+def test_a_sitecustomize_that_puts_itself_first(folder: Path, logs: Logs) -> None:
+    """As OpenTelemetry's does, so that it hides ours from the children: each of them runs both, and is tapped."""
+    other = folder / "other"
+    other.mkdir()
+    (other / "sitecustomize.py").write_text(
+        "import os\n"
+        f"os.environ['PYTHONPATH'] = {str(other)!r} + os.pathsep + os.environ['PYTHONPATH']\n"
+        "print('other', flush=True)\n"
+    )
+    (folder / "child.py").write_text("import calls; calls.ask(calls.httpx, 'x')")
+    code = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, 'child.py']))"
+    startup = os.pathsep.join([STARTUP, str(other), str(folder)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": startup},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "other\nother\n", "")
     assert len(logs.read()) == 1
 
 

@@ -121,6 +121,7 @@ def test_uvicorn(tmp_path: Path) -> None:
     (failure,) = [record["fields"]["exc"] for record in found if "exc" in record["fields"]]
     assert (failure["type"], failure["message"]) == ("ValueError", "as asked")
     assert failure["stack"][-1].endswith(" in hello")
+    assert not any("color_message" in record["fields"] for record in found)  # the message again, for terminals
 
 
 def test_gunicorn_with_preload(tmp_path: Path) -> None:

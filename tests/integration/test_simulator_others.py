@@ -140,11 +140,15 @@ def test_an_error_in_a_good_reply(path: str, client: Any, events: list[CallEvent
 
 
 @pytest.mark.parametrize("path", ["images", "audio/speech", "embeddings"])
-def test_a_connection_that_breaks(path: str, library: ModuleType, client: Any, events: list[CallEvent]) -> None:
+@pytest.mark.parametrize(("model", "error"), [("cut-off", "RemoteProtocolError"), ("stalled", "ReadTimeout")])
+def test_a_reply_that_does_not_end(
+    model: str, error: str, path: str, library: ModuleType, client: Any, events: list[CallEvent]
+) -> None:
     """The caller gets the library's exception; the cost is unknown."""
-    with pytest.raises(library.RemoteProtocolError):
-        ask(client, path, model="simulator/cut-off")
+    client.timeout = 0.5
+    with pytest.raises(getattr(library, error)):
+        ask(client, path, model=f"simulator/{model}")
 
     (event,) = events
-    assert (event.outcome, event.error.type) == ("failed", "RemoteProtocolError")
+    assert (event.outcome, event.error.type) == ("failed", error)
     assert event.cost.source == "unknown"

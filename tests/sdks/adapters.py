@@ -1,4 +1,4 @@
-"""One adapter an SDK: how a call is made with it, tapped by the line that its how-to gives.
+"""One adapter an SDK and endpoint: how a call is made with it, tapped by the line that its how-to gives.
 
 ``ask`` makes a call, ``chunks`` streams one and leaves it with the generator; ``aask`` and ``achunks`` do so async.
 """
@@ -13,6 +13,8 @@ from typing import Any
 from openrouter_tap import tap_client
 
 KEY = "sk-or-v1-none"
+TRIED = os.environ.get("OPENROUTER_TAP_SDKS")
+"""The adapters of this session of nox; None outside of one."""
 MESSAGES: Any = [{"role": "user", "content": "hello there, what does it cost?"}]
 
 
@@ -28,6 +30,14 @@ class Adapter:
     """Whether its attempts share a ``call_id``."""
     insists = False
     """Whether it tries again after a timeout though it was told not to."""
+    leaves_refusals = False
+    """Whether it tries a stream again without a look at the refusal, which lies until it is collected."""
+    is_only_async = False
+    """Whether its sync calls are made with an async client, too."""
+    when_cancelled = "cancelled"
+    """The outcome of a stream whose reader is cancelled."""
+    cannot: dict[str, str] = {}  # noqa: RUF012
+    """Why it cannot do what is asked in some cells of the matrix, by the scenario or by ``sync``."""
 
     def __init__(self, base: str, door: str = "client", *, timeout: float = 20.0, retries: int = 0) -> None:
         self.base, self.timeout, self.retries = base, timeout, retries
@@ -35,10 +45,9 @@ class Adapter:
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Whether this environment is for it; others may have it as a dependency."""
-        wanted = os.environ.get("OPENROUTER_TAP_SDKS")
-        if wanted is not None and cls.__name__ not in wanted.split():
-            return False
+        """Whether it is tried here. In a session of nox the session says so: what it lacks then fails."""
+        if TRIED is not None:
+            return cls.__name__ in TRIED.split()
         try:
             importlib.metadata.version(cls.package)
         except importlib.metadata.PackageNotFoundError:
@@ -78,6 +87,19 @@ class OpenAIChat(Adapter):
         async with stream:
             async for chunk in stream:
                 yield chunk
+
+
+class OpenAIAiohttp(OpenAIChat):
+    """Its client of ``openai[aiohttp]``, which has a transport of its own."""
+
+    cannot = {"sync": "aiohttp is async only"}  # noqa: RUF012
+
+    def clients(self) -> tuple[Any, Any]:
+        import openai
+
+        client = self.tap(openai.DefaultAioHttpClient())
+        more: Any = {"base_url": f"{self.base}/api/v1", "api_key": KEY, "timeout": self.timeout}
+        return None, openai.AsyncOpenAI(http_client=client, max_retries=self.retries, **more)
 
 
 class OpenAIResponses(OpenAIChat):
@@ -143,6 +165,7 @@ class AnthropicMessages(Adapter):
 class OpenRouterChat(Adapter):
     package = "openrouter"
     busy = 503  # its retries are for 5XX only
+    leaves_refusals = True
 
     def client(self) -> Any:
         import httpx
@@ -175,181 +198,22 @@ class OpenRouterChat(Adapter):
                 yield chunk
 
 
-class LiteLLM(Adapter):
-    package = "litellm"
-    doors = ("instrument",)
-    links_attempts = False  # a request of its own each, and no header that counts them
-
-    def options(self, model: str) -> Any:
-        return {
-            "model": f"openrouter/{model}",
-            "messages": MESSAGES,
-            "api_base": f"{self.base}/api/v1",
-            "api_key": KEY,
-            "timeout": self.timeout,
-            "num_retries": self.retries,
-        }
+class OpenRouterResponses(OpenRouterChat):
+    endpoint = "responses"
 
     def ask(self, model: str) -> Any:
-        import litellm
-
-        return litellm.completion(**self.options(model))
+        return self.client().beta.responses.send(model=model, input="hello there")
 
     def chunks(self, model: str) -> Iterator[Any]:
-        import litellm
-
-        stream: Any = litellm.completion(**self.options(model), stream=True)
-        try:
+        with self.client().beta.responses.send(model=model, input="hello there", stream=True) as stream:
             yield from stream
-        finally:
-            stream.completion_stream = None  # it has no close(): letting it go must do
 
     async def aask(self, model: str) -> Any:
-        import litellm
-
-        return await litellm.acompletion(**self.options(model))
+        return await self.client().beta.responses.send_async(model=model, input="hello there")
 
     async def achunks(self, model: str) -> AsyncIterator[Any]:
-        import litellm
-
-        stream: Any = await litellm.acompletion(**self.options(model), stream=True)
-        try:
-            async for chunk in stream:
-                yield chunk
-        finally:
-            await stream.aclose()
-
-
-class _LangChain(Adapter):
-    def model(self, model: str) -> Any:
-        raise NotImplementedError
-
-    def ask(self, model: str) -> Any:
-        return self.model(model).invoke("hello there")
-
-    def chunks(self, model: str) -> Iterator[Any]:
-        yield from self.model(model).stream("hello there")
-
-    async def aask(self, model: str) -> Any:
-        return await self.model(model).ainvoke("hello there")
-
-    async def achunks(self, model: str) -> AsyncIterator[Any]:
-        stream = self.model(model).astream("hello there")
-        try:
-            async for chunk in stream:
-                yield chunk
-        finally:
-            await stream.aclose()
-
-
-class LangChainOpenAI(_LangChain):
-    package = "langchain-openai"
-
-    def model(self, model: str) -> Any:
-        import openai
-        from langchain_openai import ChatOpenAI
-
-        return ChatOpenAI(
-            model=model,
-            base_url=f"{self.base}/api/v1",
-            api_key=KEY,
-            timeout=self.timeout,
-            max_retries=self.retries,
-            http_client=self.tap(openai.DefaultHttpxClient()),
-            http_async_client=self.tap(openai.DefaultAsyncHttpxClient()),
-        )
-
-
-class LangChainOpenRouter(_LangChain):
-    package = "langchain-openrouter"
-    doors = ("instrument",)
-    busy = 503
-    insists = True  # without retries of its own it leaves those of the openrouter SDK in force
-
-    def model(self, model: str) -> Any:
-        from langchain_openrouter import ChatOpenRouter
-
-        return ChatOpenRouter(
-            model=model,
-            base_url=f"{self.base}/api/v1",
-            api_key=KEY,
-            timeout=int(self.timeout * 1000),
-            max_retries=self.retries,
-        )
-
-
-class PydanticAI(Adapter):
-    package = "pydantic-ai-slim"
-
-    def agent(self, model: str) -> Any:
-        import openai
-        from pydantic_ai import Agent
-        from pydantic_ai.models.openrouter import OpenRouterModel
-        from pydantic_ai.providers.openrouter import OpenRouterProvider
-
-        client = openai.AsyncOpenAI(
-            base_url=f"{self.base}/api/v1",
-            api_key=KEY,
-            timeout=self.timeout,
-            max_retries=self.retries,
-            http_client=self.tap(openai.DefaultAsyncHttpxClient()),
-        )
-        return Agent(OpenRouterModel(model, provider=OpenRouterProvider(openai_client=client)))
-
-    def ask(self, model: str) -> Any:
-        return self.agent(model).run_sync("hello there")
-
-    def chunks(self, model: str) -> Iterator[Any]:
-        result = self.agent(model).run_stream_sync("hello there")
-        yield from result.stream_text(delta=True, debounce_by=None)
-
-    async def aask(self, model: str) -> Any:
-        return await self.agent(model).run("hello there")
-
-    async def achunks(self, model: str) -> AsyncIterator[Any]:
-        async with self.agent(model).run_stream("hello there") as result:
-            async for text in result.stream_text(delta=True, debounce_by=None):
-                yield text
-
-
-class Instructor(OpenAIChat):
-    package = "instructor"
-
-    def patched(self) -> tuple[Any, Any]:
-        import instructor
-
-        sync, asynchronous = self.clients()
-        return instructor.from_openai(sync), instructor.from_openai(asynchronous)
-
-    def ask(self, model: str) -> Any:
-        return self.patched()[0].chat.completions.create(model=model, messages=MESSAGES, response_model=None)
-
-    def chunks(self, model: str) -> Iterator[Any]:
-        with self.patched()[0].chat.completions.create(
-            model=model, messages=MESSAGES, response_model=None, stream=True
+        async with await self.client().beta.responses.send_async(
+            model=model, input="hello there", stream=True
         ) as stream:
-            yield from stream
-
-    async def aask(self, model: str) -> Any:
-        return await self.patched()[1].chat.completions.create(model=model, messages=MESSAGES, response_model=None)
-
-    async def achunks(self, model: str) -> AsyncIterator[Any]:
-        stream = await self.patched()[1].chat.completions.create(
-            model=model, messages=MESSAGES, response_model=None, stream=True
-        )
-        async with stream:
             async for chunk in stream:
                 yield chunk
-
-
-ADAPTERS: list[type[Adapter]] = [
-    OpenAIChat,
-    OpenAIResponses,
-    AnthropicMessages,
-    OpenRouterChat,
-    LiteLLM,
-    LangChainOpenAI,
-    LangChainOpenRouter,
-    PydanticAI,
-    Instructor,
-]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from openrouter_tap.simulator import create_app, running
 
+_CHOICES = re.compile(rb'"choices":\[\{.*?\}\],')
 _COST = re.compile(rb'"cost":([\d.e-]+)')
 
 
@@ -27,15 +29,35 @@ class Sent:
     body: bytes = b""
 
     @property
+    def plain(self) -> bytes:
+        return zlib.decompressobj(31).decompress(self.body) if self.is_gzip else self.body
+
+    @property
     def cost(self) -> float | None:
-        body = zlib.decompressobj(31).decompress(self.body) if self.is_gzip else self.body
-        found = _COST.findall(body)
+        """The last ``cost`` in it, whatever pays."""
+        found = _COST.findall(self.plain)
         return float(found[-1]) if found else None
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The last ``usage`` in it, JSON or SSE, wherever it stands."""
+        found: list[dict[str, Any]] = []
+
+        def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found.extend(value for key, value in pairs if key == "usage" and value)
+            return dict(pairs)
+
+        for text in re.findall(rb"^(?:data: )?(\{.*\})$", self.plain, re.MULTILINE):
+            json.loads(text, object_pairs_hook=keep)
+        return found[-1]
 
 
 @dataclass
 class LookAlike:
-    """``/busy/429/...`` refuses every other request with that status, ``/slow/...`` lets them wait."""
+    """``/busy/429/...`` refuses every other request with that status, ``/slow/...`` lets them wait.
+
+    ``/bare/...`` has a stream's usage in a chunk with ``choices: []``, as OpenRouter now and then does.
+    """
 
     origin: str = ""
     sent: list[Sent] = field(default_factory=list)
@@ -53,6 +75,8 @@ class LookAlike:
                 headers = dict(message["headers"])
                 sent.status, sent.is_gzip = message["status"], headers.get(b"content-encoding") == b"gzip"
                 sent.generation_id = headers.get(b"x-generation-id", b"").decode() or None
+            if prefix == "bare" and b'"usage":' in message.get("body", b""):
+                message = {**message, "body": _CHOICES.sub(b'"choices":[],', message["body"])}
             sent.body += message.get("body", b"")
             await send(message)
 
@@ -67,7 +91,7 @@ class LookAlike:
                 error = {"code": int(status), "message": "busy", "metadata": {"error_type": "provider_overloaded"}}
                 await JSONResponse({"error": error}, int(status), {"retry-after-ms": "5"})(scope, receive, recorded)
                 return
-        path = f"/{rest}" if prefix in ("slow", "busy") else scope["path"]
+        path = f"/{rest}" if prefix in ("slow", "busy", "bare") else scope["path"]
         await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, recorded)
 
 

@@ -21,7 +21,7 @@ from test_sdks import server, tapped
 
 __all__ = ["server", "tapped"]
 
-NEEDS = ("openai", "openrouter", "gunicorn", "celery")
+NEEDS = ("openai", "openrouter", "gunicorn", "gevent", "celery", "ddtrace", "opentelemetry.distro")
 if not all(importlib.util.find_spec(name) for name in NEEDS):
     pytest.skip(f"{', '.join(NEEDS)} are not all installed: `nox` runs these with them", allow_module_level=True)
 
@@ -104,12 +104,13 @@ def test_a_script(folder: Path, tapped: LookAlike, logs: Logs) -> None:
     each_once(logs, tapped, 2)
 
 
-def test_gunicorn_with_two_workers(folder: Path, tapped: LookAlike, logs: Logs) -> None:
-    """Forked workers, each call once."""
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_gunicorn_with_two_workers(kind: str, folder: Path, tapped: LookAlike, logs: Logs) -> None:
+    """Forked workers, each call once; gevent's patching is not too late."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-    with running(folder, "-m", "gunicorn", "-w", "2", "-b", address, "web:app"):
+    with running(folder, "-m", "gunicorn", "-k", kind, "-w", "2", "-b", address, "web:app"):
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -122,6 +123,55 @@ def test_gunicorn_with_two_workers(folder: Path, tapped: LookAlike, logs: Logs) 
             urllib.request.urlopen(f"http://{address}/", timeout=30).close()
 
     each_once(logs, tapped, 20)
+    assert "Warning" not in (folder / "output").read_text()
+
+
+OTHERS = {
+    "below OpenTelemetry": ["opentelemetry-instrument", *RUN, "family.py"],
+    "below Datadog": ["ddtrace-run", *RUN, "family.py"],
+    "above Datadog": [*RUN, "ddtrace-run", sys.executable, "family.py"],
+}
+
+
+def silence_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for signals in ("TRACES", "METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signals}_EXPORTER", "none")
+
+
+@pytest.mark.parametrize("how", OTHERS)
+def test_beside_another_sitecustomize(
+    how: str, folder: Path, tapped: LookAlike, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of OpenTelemetry and Datadog are run as well, in the program and in its child; each call once."""
+    name = "ddtrace" if "Datadog" in how else "opentelemetry.instrumentation"
+    (folder / "family.py").write_text(
+        "import calls, os, subprocess, sys\n"
+        "if __name__ == '__main__':\n"  # ddtrace imports it as well, to name the service
+        f"    assert any(one.startswith({name!r}) for one in sys.modules)\n"
+        "    calls.both()\n"
+        "    if 'CHILD' not in os.environ:\n"
+        "        subprocess.run([sys.executable, __file__], env={**os.environ, 'CHILD': ''}, check=True)\n"
+    )
+    silence_opentelemetry(monkeypatch)
+    for feature in ("TRACE", "INSTRUMENTATION_TELEMETRY", "REMOTE_CONFIGURATION"):
+        monkeypatch.setenv(f"DD_{feature}_ENABLED", "false")
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+    done = subprocess.run(OTHERS[how], cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+
+    assert done.returncode == 0, done.stderr
+    each_once(logs, tapped, 4)
+
+
+def test_opentelemetry_on_the_wrong_side(folder: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs no `sitecustomize` but its own: the program runs untapped, and who started it is told."""
+    silence_opentelemetry(monkeypatch)
+    program = Path(sys.executable).with_name("opentelemetry-instrument")
+    command = [*RUN, str(program), sys.executable, "-c", "import calls; calls.both()"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0
+    assert "it belongs in front: opentelemetry-instrument openrouter-tap run" in done.stderr
+    assert logs.read() == []
 
 
 def test_celery_with_prefork(folder: Path, tapped: LookAlike, logs: Logs) -> None:

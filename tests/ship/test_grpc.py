@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -199,3 +200,21 @@ def test_a_hanging_receiver_does_not_hold_the_command(service: tuple[Logs, str],
 
     assert process.wait(10) == 1  # something is left
     assert time.monotonic() - begun < 2.3
+
+
+LOGS_AT_ITS_END = """
+import threading, cipherlog_core
+logger = cipherlog_core.start("app")
+logger.event("numbered", seq=0)
+threading.Event().wait(1.2)  # the thread has shipped it
+logger.event("numbered", seq=1)
+"""
+
+
+def test_the_end_of_a_process_ships_what_it_logged_last(service: tuple[Logs, str], tmp_path: Path) -> None:
+    """At its end an interpreter starts no thread any more (3.12)."""
+    logs, url = service
+    more = {"LOG_DIR": str(tmp_path / "logs"), "LOG_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    subprocess.run([sys.executable, "-c", LOGS_AT_ITS_END], env={**os.environ, **LOGS_ONLY, **more}, check=True)
+
+    assert logs.numbers == [0, 1]

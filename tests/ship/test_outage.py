@@ -84,7 +84,9 @@ class Shipper:
 def produce(folder: Path, count: int) -> tuple[subprocess.Popen[bytes], Path]:
     times = folder.parent / f"{folder.name}.times"
     size = max(count * 10, 65536)  # some thirty segments, plain for a second
-    environ = {**os.environ, "LOG_ROTATE_SIZE": str(size), "LOG_GZIP_AFTER": "1", "LOG_DIR": str(folder)}
+    rotation = {"LOG_ROTATE_SIZE": str(size), "LOG_GZIP_AFTER": "1"}
+    rotation["LOG_BACKUPS"] = "99"  # none is deleted before the shipper has begun
+    environ = {**os.environ, **rotation, "LOG_DIR": str(folder)}
     command = [sys.executable, str(HERE / "paced.py"), str(count), "2000", str(times)]
     return subprocess.Popen(command, env=environ), times
 
@@ -114,6 +116,7 @@ def run(tmp_path: Path, count: int, down: float, kills: int, every: int) -> tupl
             process.kill()
             process.wait(10)
         receiver.close()
+        print((tmp_path / "ship.err").read_text())
     return float(times.read_text()), numbers(receiver)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -114,6 +116,25 @@ def test_a_result_is_put_between_its_marks(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SystemExit, match="no marks"):
         harness.publish("y", ["new"], write=True)
     assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "dropped", "said"),
+    [
+        (["a", "b"], 0, None),
+        (["a"], 0, "1 calls lack their record"),
+        (["a", "b", "c"], 0, "1 records their call"),
+        (["a", "b", "b"], 0, "twice"),
+        (["a", "b"], 3, "3 records were dropped"),
+    ],
+)
+def test_a_steady_load_is_right_only_if_nothing_is_lost(written: list[str], dropped: int, said: str | None) -> None:
+    """Its oracle sees a record too few, too many or twice."""
+    sustained = pytest.importorskip("benchmarks.sustained", reason="it needs the extra examples", exc_type=ImportError)
+    result = sustained.Sustained(1, 2, sent=["a", "b"], stats={"dropped": dropped}, written=Counter(written))
+
+    with nullcontext() if said is None else pytest.raises(SystemExit, match=said):
+        result.check()
 
 
 def test_every_benchmark_has_its_section_in_results() -> None:

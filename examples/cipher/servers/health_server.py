@@ -28,7 +28,7 @@ async def health(_request: Request) -> JSONResponse:
             except httpx.HTTPError as error:
                 servers[name] = None
                 logger.event("unreachable", level="WARNING", of=name, exc=error)
-    healthy = all(stats and not stats["dropped"] for stats in servers.values())
+    healthy = all(stats and stats["durable"] and not stats["dropped"] for stats in servers.values())
     logger.event("health", healthy=healthy, duration_ms=round(1000 * (time.perf_counter() - started), 3))
     return JSONResponse({"healthy": healthy, "servers": servers}, 200 if healthy else 503)
 

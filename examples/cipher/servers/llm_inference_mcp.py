@@ -5,13 +5,14 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import httpx
 import msgspec
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -43,7 +44,7 @@ async def ask(prompt: str, tier: Tier = "fast", session_id: str | None = None, r
     with bind(session_id=session_id, request_id=request_id or uuid4().hex), tag(tier_id=tier, tool="ask"):
         reply = await openrouter.post("/chat/completions", json=body(prompt, tier))
         reply.raise_for_status()
-        answer = reply.json()["choices"][0]["message"]["content"]
+        answer = checked(reply.json())["choices"][0]["message"]["content"] or ""
         logger.event("answered", tool="ask", tier=tier, characters=len(answer))
         return answer
 
@@ -71,11 +72,16 @@ def body(prompt: str, tier: Tier, *, stream: bool = False) -> dict[str, object]:
 async def contents(reply: httpx.Response) -> AsyncIterator[str]:
     async for line in reply.aiter_lines():
         if line.startswith("data: {"):
-            chunk = json.loads(line.removeprefix("data: "))
-            if "error" in chunk:
-                raise RuntimeError(chunk["error"]["message"])
-            if content := chunk["choices"][0]["delta"].get("content"):
-                yield content
+            for choice in checked(json.loads(line.removeprefix("data: ")))["choices"]:
+                if content := choice["delta"].get("content"):
+                    yield content
+
+
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it is an error: one that comes too late for the status comes in the body of a 200."""
+    if "error" in answer:
+        raise ToolError(f"OpenRouter's error {answer['error'].get('code')}")  # its message may quote the prompt
+    return answer
 
 
 @server.custom_route("/stats", ["GET"])

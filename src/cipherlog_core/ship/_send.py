@@ -97,7 +97,8 @@ class HttpSender:
         timer = threading.Timer(self._to.timeout, self._cut)
         timer.daemon = True
         try:
-            timer.start()
+            with suppress(RuntimeError):  # 3.12 starts no thread while it ends; its end waits for no receiver
+                timer.start()
             response = self._pool.request(
                 "POST", self._to.url, body=body, headers=self._headers, redirect=False, preload_content=False
             )

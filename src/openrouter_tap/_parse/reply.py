@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from openrouter_tap._parse.coding import EDGE, WHOLE, inflate, is_deflated
 from openrouter_tap._parse.loose import last_usage, read_loosely
 from openrouter_tap._parse.wire import ABSENT, UNREADABLE, Reply, decode_reply
@@ -15,16 +17,16 @@ _SHORT = (b'"model"', b'"usage"', b'"provider"', b'"id"')  # keys of what may st
 _CLEAR = ("", "identity", "gzip", "x-gzip")
 
 
-def read_reply(body: bytes | list[bytes], *, cut: bool, coding: str = "") -> Reply | None:
+def read_reply(body: bytes | list[bytes], *, cut: bool, coding: Callable[[], str] = str) -> Reply | None:
     """The facts of a body in one or more parts, of which a *cut* one holds only the two ends; None if it is no JSON.
 
-    *coding* is what its header says; what cannot be undone here (br, zstd) gives a reply without facts.
+    *coding* tells what its header says, if need be; what cannot be undone here (br, zstd) gives a reply without facts.
     """
     whole = body if isinstance(body, bytes) else b"".join(body)
     reply = _read(whole, cut=cut, raw=False)
-    if reply is None and coding.strip().lower() == "deflate":
-        reply = _read(whole, cut=cut, raw=True)
-    return Reply() if reply is None and coding.strip().lower() not in _CLEAR else reply
+    if reply is None and (said := coding().strip().lower()) not in _CLEAR:
+        return (_read(whole, cut=cut, raw=True) if said == "deflate" else None) or Reply()
+    return reply
 
 
 def _read(whole: bytes, *, cut: bool, raw: bool) -> Reply | None:

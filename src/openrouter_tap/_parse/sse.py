@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from openrouter_tap._event import Endpoint
 from openrouter_tap._parse.coding import WHOLE, inflate, is_deflated
@@ -20,6 +22,7 @@ _HEAD = 1 << 14  # bytes of the beginning that are held for the ids
 _MANY = 4096  # chunks that are joined at once
 _FEW = 4  # chunks that usually hold them
 _EVENTS = 8  # the last events hold it all: error, finish reason, usage
+_TRIES = 64  # lines that are read as events, whether they are any or not: what is none costs the most
 
 # A non-empty text, or a tool call. Keep-alive comments, role-only and empty deltas are no content.
 _CONTENT = re.compile(
@@ -128,9 +131,8 @@ class Kept:
         if reply is None or reply.usage is None or reply.finish_reason is None:
             reply = self._look_further(b"".join(parts), reply)
         if reply.id is None or reply.model is None:
-            for line in _lines(self._head or b"".join(parts)[:_HEAD]):
-                if event := _event(line):
-                    _complete(reply, event)
+            for event in _events(_lines(self._head or b"".join(parts)[:_HEAD])):
+                _complete(reply, event)
         return reply
 
     def _look_further(self, text: bytes, reply: Reply | None) -> Reply:
@@ -180,16 +182,13 @@ def _read_usual_end(text: bytes) -> Reply | None:
 
 def _read(text: bytes, reply: Reply | None) -> Reply | None:
     """*reply* with what the last events of *text* add, backwards, until usage and finish reason are known."""
-    events = 0
-    for line in reversed(_lines(text)):
-        if line and (event := _event(line)):
-            if reply is None:
-                reply = event
-            else:
-                _complete(reply, event)
-            events += 1
-            if events == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
-                break
+    for number, event in enumerate(_events(reversed(_lines(text))), 1):
+        if reply is None:
+            reply = event
+        else:
+            _complete(reply, event)
+        if number == _EVENTS or (reply.usage is not None and reply.finish_reason is not None):
+            break
     return reply
 
 
@@ -200,8 +199,14 @@ def _lines(text: bytes) -> list[bytes]:
     return text.split(b"\n")
 
 
+def _events(lines: Iterable[bytes]) -> Iterator[Reply]:
+    """The events on *lines*, as far as they can be read; no more than `_TRIES`."""
+    data = (line for line in lines if line[:5] == b"data:" and line[-6:] != _DONE)
+    return filter(None, map(_event, islice(data, _TRIES)))
+
+
 def _event(line: bytes) -> Reply | None:
-    if line[:5] != b"data:" or line[-6:] == _DONE:
+    if line[:5] != b"data:":
         return None
     try:
         return decode_reply(line[5:]).whole

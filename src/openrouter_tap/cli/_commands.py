@@ -17,7 +17,7 @@ from openrouter_tap.report import NoLogError, read_report, show
 
 __all__ = ["commands"]
 
-WRONG, NO_LOGS, UNREADABLE = 1, 3, 4
+WRONG, USAGE, NO_LOGS, UNREADABLE = 1, 2, 3, 4
 
 _MINUTES = {"m": 1, "h": 60, "d": 1440}
 _WIDE = 140  # columns where the output is no terminal
@@ -29,23 +29,32 @@ class Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment; in UTC where no zone is named."""
+        """The moment in UTC, also where no zone is named."""
         if isinstance(value, datetime):
             return value
-        if match := re.fullmatch(r"(\d{1,6})([mhd])", value):
-            return datetime.now(UTC) - timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
         try:
+            if match := re.fullmatch(r"(\d{1,6})([mhd])", value):
+                return datetime.now(UTC) - timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
             moment = datetime.fromisoformat(value)
-        except ValueError:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):  # a year before 1 or after 9999
             self.fail(f"{value!r} is no time: 2026-11-23, 2026-11-23T08:00, or 30m, 24h, 7d ago", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _no_log(error: NoLogError) -> NoReturn:
     click.echo(
-        f"{error}. Nothing was logged there yet, or LOG_DIR points elsewhere, or OPENROUTER_TAP is off.", err=True
+        f"{error}. Nothing was logged there yet, or LOG_DIR points elsewhere, or OPENROUTER_TAP is off, or the host "
+        "that was called is not tapped (OPENROUTER_TAP_HOSTS).",
+        err=True,
     )
     sys.exit(NO_LOGS)
+
+
+def _lacking(command: str, error: ModuleNotFoundError, extra: str) -> NoReturn:
+    click.echo(
+        f"openrouter-tap {command}: {error.name} is missing; it needs: pip install 'openrouter-tap[{extra}]'", err=True
+    )
+    sys.exit(USAGE)
 
 
 @click.group(invoke_without_command=True)
@@ -88,11 +97,14 @@ def report(folder: str | None = None, since: datetime | None = None) -> None:
 
 @commands.command()
 def demo() -> None:
-    """Drive a local OpenRouter look-alike through the tap, and show the report. Costs nothing, needs no key."""
+    """Drive a local OpenRouter look-alike through the tap, and show the report. Costs nothing, needs no key.
+
+    The calls are logged to the folder demo in $LOG_DIR, else in logs: they are in no report on your program's calls.
+    """
     try:
         from openrouter_tap.cli._demo import run
     except ModuleNotFoundError as error:
-        sys.exit(f"openrouter-tap demo: {error.name} is missing; it needs: pip install 'openrouter-tap[all]'")
+        _lacking("demo", error, "all")
     try:
         run(console())
     except NoLogError as error:
@@ -104,23 +116,24 @@ def demo() -> None:
 def simulate(port: int) -> None:
     """Serve a local OpenRouter look-alike on 127.0.0.1 until Ctrl-C, for programs in any language. Needs no key.
 
-    The first line on stdout is the base URL. Example: openrouter-tap simulate --port 0
+    The first line on stdout is the base URL. A program that calls it, and whose tap shall meter that, is to be given:
+    OPENAI_BASE_URL=http://127.0.0.1:8787/api/v1 OPENROUTER_TAP_HOSTS=127.0.0.1:8787
     """
     try:
         from openrouter_tap.simulator import MODELS, running
     except ModuleNotFoundError as error:
-        sys.exit(f"openrouter-tap simulate: {error.name} is missing; it needs: pip install 'openrouter-tap[all]'")
+        _lacking("simulate", error, "all")
     try:
         with running(port=port) as origin:
             click.echo(f"{origin}/api/v1")
-            click.echo(f"For OPENAI_BASE_URL or the like; models: {', '.join(MODELS)}. Ctrl-C stops it.", err=True)
+            click.echo(f"Models: {', '.join(MODELS)}. Ctrl-C stops it. To call it, and to have it metered:", err=True)
+            host = origin.removeprefix("http://")
+            click.echo(f"OPENAI_BASE_URL={origin}/api/v1 OPENROUTER_TAP_HOSTS={host}", err=True)
             threading.Event().wait()
     except KeyboardInterrupt:
         return
     except OSError as error:
-        sys.exit(
-            f"openrouter-tap simulate: port {port} cannot be had: {error}. Try another --port; 0 takes a free one."
-        )
+        raise click.UsageError(f"port {port} cannot be had: {error}. Try another --port; 0 takes a free one.") from None
 
 
 @commands.command()
@@ -168,7 +181,7 @@ def ship(once: bool, folder: str | None, endpoint: str | None, protocol: str | N
     try:
         from openrouter_tap.cli._ship import run
     except ModuleNotFoundError as error:
-        sys.exit(f"openrouter-tap ship: {error.name} is missing; it needs: pip install 'openrouter-tap[otlp]'")
+        _lacking("ship", error, "otlp")
     settings = Settings.from_env()
     try:
         code = run(folder or settings.dir, settings.spool_dir, endpoint or settings.otlp_endpoint, protocol, once=once)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from openrouter_tap.simulator import MODELS, create_app, running
 
 __all__ = ["run"]
 
+_NOT_FOR_A_DEMO = "OPENROUTER_TAP", "OTEL_SDK_DISABLED", "LOG_OTLP_ENDPOINT"
 _DELAY = 0.005  # seconds between two chunks of a reply
 _TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 _HEADERS = {"Authorization": "Bearer no-key-is-needed"}
@@ -55,6 +57,9 @@ _CALLS = [
 
 def run(console: Console) -> None:
     """Make all calls twice, async and sync, tell of each as it ends, and print the report on them."""
+    folder = os.environ["LOG_DIR"] = os.path.join(Settings.from_env().dir, "demo")  # no report on real calls reads that
+    for name in _NOT_FOR_A_DEMO:
+        os.environ.pop(name, None)
     begin = datetime.now(UTC)
     numbers = itertools.count(1)
 
@@ -70,10 +75,12 @@ def run(console: Console) -> None:
         asyncio.run(_call_async(f"{origin}/api/v1/chat/completions", options))
         _call_sync(f"{origin}/api/v1/chat/completions", options)
     cipherlog_core.stop()
-    folder = Settings.from_env().dir
     console.print()
     show(read_report(folder, since=begin), console)
-    console.print(f"The log: {os.path.abspath(os.path.join(folder, 'openrouter-costs.jsonl'))}", soft_wrap=True)
+    console.print(
+        f"The log: {os.path.abspath(os.path.join(folder, 'openrouter-costs.jsonl'))}", soft_wrap=True, markup=False
+    )
+    console.print(f"The report on all demos: openrouter-tap report {shlex.quote(folder)}", soft_wrap=True, markup=False)
 
 
 async def _call_async(url: str, options: TapOptions) -> None:

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -28,11 +29,12 @@ from cipherlog_core.reading import (
     segments,
 )
 from openrouter_tap import schemas
+from openrouter_tap._options import NO_HOST, Switch, no_hosts
 
 __all__ = ["examine"]
 
 _LIBRARIES = ("httpx", "httpx2", "msgspec", "orjson")
-_TAP_VARIABLES = ("OPENROUTER_TAP", "OPENROUTER_TAP_HOSTS", "OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME")
+_TAP_VARIABLES = ("OPENROUTER_TAP_HOSTS", "OTEL_SDK_DISABLED", "OTEL_SERVICE_NAME")
 _LAST = 1 << 18  # bytes of a log's end in which its last lines are looked at
 _LINES = 100
 _DECODERS = {
@@ -84,6 +86,8 @@ def _settings(choices: list[Choice]) -> Table:
     for choice in choices:
         origin = "default" if choice.text is None else f"bad: {choice.text!r}" if choice.trouble else "environment"
         table.add_row(choice.variable, "-" if choice.value is None else str(choice.value), origin)
+    switch = Switch.of(os.environ)
+    table.add_row("OPENROUTER_TAP", "on" if switch.is_on else "off", switch.origin)
     for variable in _TAP_VARIABLES:
         value = os.environ.get(variable)
         table.add_row(variable, value or "-", "environment" if value else "default")
@@ -93,9 +97,15 @@ def _settings(choices: list[Choice]) -> Table:
 def _settings_findings(choices: list[Choice]) -> Iterator[Finding]:
     bad = [choice for choice in choices if choice.trouble]
     for choice in bad:
-        yield Finding(False, f"{choice.variable}={choice.text!r}: {choice.trouble}; {choice.value!r} is in force")
+        yield Finding(
+            False, f"{choice.variable}={choice.text!r} cannot be used; {choice.trouble}. {choice.value!r} is in force"
+        )
     if not bad:
         yield Finding(True, "every LOG_ variable can be used")
+    if trouble := Switch.of(os.environ).trouble:
+        yield Finding(False, trouble)
+    for host in no_hosts(os.environ.get("OPENROUTER_TAP_HOSTS", "").split(",")):
+        yield Finding(False, f"OPENROUTER_TAP_HOSTS: {host!r} {NO_HOST}")
 
 
 def _folder(folders: Folders) -> Iterator[Finding]:
@@ -106,11 +116,11 @@ def _folder(folders: Folders) -> Iterator[Finding]:
             return
         while not os.path.lexists(place):
             place = os.path.dirname(place)
-        can = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
+        can = os.path.isdir(place) and _can_write(place)
         yield Finding(can, f"{folders.logs} is not there; it {'will' if can else 'cannot'} be made at the first event")
     else:
         mode = stat.S_IMODE(os.stat(place).st_mode)
-        can = os.access(place, os.W_OK | os.X_OK) and not _is_read_only(place)
+        can = _can_write(place)
         yield Finding(can, f"{place} has mode {mode:04o} and can{'' if can else 'not'} be written")
     kind = filesystem_of(place)
     if is_network(kind):
@@ -118,8 +128,13 @@ def _folder(folders: Folders) -> Iterator[Finding]:
     yield _durability(folders, place)
 
 
-def _is_read_only(folder: str) -> bool:
-    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+def _can_write(folder: str) -> bool:
+    """Tried, by a file that is gone at once: root may all that modes tell, and makes no file in /proc for that."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def _durability(folders: Folders, place: str) -> Finding:

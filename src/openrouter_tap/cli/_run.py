@@ -12,6 +12,7 @@ __all__ = ["run"]
 
 _STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
 _IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFSZ")
+_HIDES_OURS = "opentelemetry-instrument"
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as shells, env and nohup say it
 
 
@@ -25,6 +26,11 @@ def run(command: tuple[str, ...]) -> NoReturn:
         sys.exit(_NOT_FOUND)
     if command[0].startswith("-") or command[0].endswith(".py"):
         command = (sys.executable, *command)
+    if os.path.basename(command[0]) == _HIDES_OURS:
+        sys.stderr.write(
+            f"openrouter-tap run: {_HIDES_OURS} keeps the tap out of what it starts; it belongs in front: "
+            f"{_HIDES_OURS} openrouter-tap run ...\n"
+        )
     for name in _IGNORED_BY_PYTHON:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)

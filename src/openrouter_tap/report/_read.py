@@ -168,7 +168,7 @@ def _recovered(folder: str, own: str) -> tuple[int, str | None, list[str]]:
     spool_dir = Settings.from_env().spool_dir
     try:
         found = recover(folder, spool_dir)
-        count, troubles = found.records.total(), found.troubles
+        count, troubles = found.records.total(), [f"{path}: {error}" for path, error in found.troubles]
     except OSError as error:
         count, troubles = 0, [str(error)]
     if not troubles:

@@ -27,6 +27,7 @@ _FILM = b"\0\0\0\x18ftypmp42" + bytes(4096)
 _PADDING = b"\n         \n"
 _COMMENT = b": OPENROUTER PROCESSING\n\n"
 _STALL = 60.0  # seconds of silence
+_UNFINISHED = "cut-off", "stalled"
 _DIALECTS = {"chat/completions": CHAT, "responses": RESPONSES, "messages": MESSAGES, **OTHERS}
 _MODELS = MODELS | SPECIALISTS
 _MOST = 1000  # videos whose making is remembered
@@ -112,8 +113,7 @@ class _Endpoint:
     def _whole(self, result: Answer, *, gzip: bool) -> Response:
         body = self._dialect.body(result)
         if isinstance(body, bytes):
-            cut = result.model.fails == "cut-off"
-            pieces = self._paced([body[: len(body) // 2]] if cut else [body], cut=cut)
+            pieces = self._paced([_sent(body, result)], result)
             return StreamingResponse(pieces, media_type="audio/mpeg", headers=self._headers(result))
         return self._json(body, result, gzip=gzip)
 
@@ -121,9 +121,7 @@ class _Endpoint:
         if result.model.fails == "midstream-error":
             body = self._dialect.failed(result, self._disconnected())
         text = json.dumps(body, separators=(",", ":")).encode()
-        if result.model.fails == "cut-off":
-            text = text[: len(text) // 2]
-        pieces = self._paced([_PADDING, _PADDING, text], cut=result.model.fails == "cut-off")
+        pieces = self._paced([_PADDING, _PADDING, _sent(text, result)], result)
         headers = {"content-encoding": "gzip"} if gzip else {}
         return StreamingResponse(
             _gzipped(pieces) if gzip else pieces,
@@ -133,23 +131,22 @@ class _Endpoint:
         )
 
     def _stream(self, chunks: list[bytes], result: Answer) -> Response:
-        fails = result.model.fails
-        pieces = self._paced(chunks, cut=fails == "cut-off", stall=fails == "stalled")
+        pieces = self._paced(chunks, result)
         return StreamingResponse(pieces, media_type="text/event-stream", headers=self._headers(result))
 
-    async def _paced(self, pieces: list[bytes], *, cut: bool = False, stall: bool = False) -> AsyncIterator[bytes]:
+    async def _paced(self, pieces: list[bytes], result: Answer) -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
             await asyncio.sleep(self._delay)
-        if stall:
+        if result.model.fails == "stalled":
             await asyncio.sleep(_STALL)
-        if cut:
+        if result.model.fails == "cut-off":
             raise ConnectionAbortedError("the reply ends in its middle, as asked")
 
     def _events(self, events: list[bytes], result: Answer) -> list[bytes]:
         """The network chunks of a stream: some hold several events, the last one why it ended, its cost and its end."""
         fails = result.model.fails
-        if fails in ("cut-off", "stalled"):
+        if fails in _UNFINISHED:
             return [_COMMENT, *events[: len(events) // 2]]
         if fails == "midstream-error":
             return [_COMMENT, *events[: len(events) // 2], self._dialect.broken(result, self._disconnected())]
@@ -183,6 +180,11 @@ class _Endpoint:
     def _error(self, status: int, message: str, *, retry_after: str | None = None, **metadata: Any) -> Response:
         headers = {"Retry-After": retry_after} if retry_after else {}
         return JSONResponse(self._dialect.error(status, message, **metadata), status, headers)
+
+
+def _sent(body: bytes, result: Answer) -> bytes:
+    """As much of *body* as comes: half of it where the reply breaks off or stalls."""
+    return body[: len(body) // 2] if result.model.fails in _UNFINISHED else body
 
 
 async def _gzipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

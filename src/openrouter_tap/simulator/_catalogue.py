@@ -38,7 +38,7 @@ SCENARIOS = {
     "cut-off": "the connection ends in the middle of the reply",
     "not-json": "200 with an HTML page, as a proxy in between would send",
     "no-cost": "usage without cost: the cost stays unknown",
-    "stalled": "a stream that says something and then nothing for a long time",
+    "stalled": "a reply that begins and then says nothing for a minute, for a timeout to end it",
 }
 
 _USD = Decimal

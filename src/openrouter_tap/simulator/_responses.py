@@ -19,9 +19,19 @@ def _response(answer: Answer, status: str, **more: Any) -> dict[str, Any]:
         "created_at": answer.created,
         "model": answer.model.served_as,
         "status": status,
+        "completed_at": answer.created if status == "completed" else None,
         "output": [],
         "error": None,
         "incomplete_details": None,
+        "tools": answer.asked.get("tools") or [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "max_output_tokens": answer.asked.get("max_output_tokens"),
+        "temperature": 1,
+        "top_p": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "instructions": answer.asked.get("instructions"),
         "service_tier": "auto",
         "metadata": {},
         **more,
@@ -62,14 +72,36 @@ def _events(answer: Answer) -> list[bytes]:
         {"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")
     ]
     for place, (item, deltas) in enumerate(_items(answer)):
-        place_of = {"output_index": place, "item_id": item["id"]}
-        empty = {key: value for key, value in item.items() if key not in ("content", "arguments")}
-        events.append({"type": "response.output_item.added", "output_index": place, "item": empty})
-        events += [{"type": f"response.{kind}.delta", **place_of, "delta": text} for kind, text in deltas]
-        events.append({"type": "response.output_item.done", "output_index": place, "item": item})
+        events += _item_events(place, item, deltas)
     events.append({"type": f"response.{body['status']}", "response": body})
     numbers = count()
     return [*(data({**event, "sequence_number": next(numbers)}) for event in events), DONE]
+
+
+def _item_events(place: int, item: dict[str, Any], deltas: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    kind, _ = deltas[0]
+    at: dict[str, Any] = {"output_index": place, "item_id": item["id"]}
+    if item["type"] == "function_call":
+        begun, whole = {**item, "arguments": ""}, {"arguments": item["arguments"]}
+        first, last = [], []
+    else:
+        at |= {"content_index": 0}
+        begun = {key: value for key, value in item.items() if key != "content"}
+        (part,) = item["content"]
+        whole = {"text": part["text"]}
+        first = [{"type": "response.content_part.added", **at, "part": {**part, "text": ""}}]
+        last = [{"type": "response.content_part.done", **at, "part": part}]
+    if item["type"] == "message":
+        begun |= {"status": "in_progress", "content": []}
+    more: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
+    return [
+        {"type": "response.output_item.added", "output_index": place, "item": begun},
+        *first,
+        *({"type": f"response.{kind}.delta", **at, "delta": text, **more} for _, text in deltas),
+        {"type": f"response.{kind}.done", **at, **whole, **more},
+        *last,
+        {"type": "response.output_item.done", "output_index": place, "item": item},
+    ]
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:

@@ -304,13 +304,19 @@ def test_a_segment_that_another_process_deletes_meanwhile(
     assert names(tmp_path) == ["000002.jsonl.gz"]
 
 
-def test_what_is_left_over_is_cleared_up_at_the_first_open(logs: Logs) -> None:
-    """Segments of processes that ended too early, beyond the number that is kept, without a rotation of one's own."""
+def test_only_who_closes_a_segment_deletes_old_ones(logs: Logs) -> None:
+    """Another process on the same log may keep more of them; to compress what is left over is anybody's."""
     logs.folder.mkdir()
     for number in range(1, 10):
         segment(logs.folder, number)
-    cipherlog_core.start("app", settings=Settings(dir=str(logs.folder), backups=3))
-    wait_for(lambda: len(names(logs.folder)) == 3)
+    settings = Settings(dir=str(logs.folder), backups=3, rotate_size=4 << 10)
+    logger = cipherlog_core.start("app", settings=settings)
     wait_for(lambda: all(name.endswith(".gz") for name in names(logs.folder)))
+    assert cipherlog_core.stop()
+    assert len(names(logs.folder)) == 9
+    cipherlog_core.start("app", settings=settings)
+    for _ in range(40):
+        assert logger.event("x", text="y" * 200)
+    assert cipherlog_core.stop()  # at once, as a short program does
 
-    assert names(logs.folder) == ["000007.jsonl.gz", "000008.jsonl.gz", "000009.jsonl.gz"]
+    assert min(segment.number for segment in closed_segments(str(logs.folder), "app.jsonl")) > 9

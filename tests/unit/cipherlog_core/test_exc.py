@@ -46,11 +46,28 @@ def test_groups_cycles_and_depth_end() -> None:
     assert [inner["type"] for inner in group["exceptions"]] == ["ValueError", "KeyError"]
     a, b = ValueError("a"), ValueError("b")
     a.__cause__, b.__cause__ = b, a
-    depth, told = 0, describe(a)
+    assert describe(a)["cause"]["cause"] is None
+    chain = ValueError("first")
+    for _ in range(20):
+        chain, chain.__cause__ = ValueError("next"), chain
+    depth, told = 0, describe(chain)
     while told:
         depth, told = depth + 1, told["cause"]
 
     assert depth == 9
+
+
+def test_what_all_of_a_group_have_in_common_is_told_once() -> None:
+    """16 errors of a retry, each raised while the group of the try before was handled: 32 in all, not 16 times 16."""
+    before = ExceptionGroup("first", [ValueError(number) for number in range(16)])
+    errors = [KeyError(number) for number in range(16)]
+    for error in errors:
+        error.__context__ = before
+    told = describe(ExceptionGroup("second", [*errors[:15], ExceptionGroup("same", errors[:1] * 2)]))
+
+    assert [inner["cause"] is None for inner in told["exceptions"]] == [False] + [True] * 15
+    assert len(told["exceptions"][0]["cause"]["exceptions"]) == 16
+    assert [inner["type"] for inner in told["exceptions"][15]["exceptions"]] == ["KeyError"] * 2
 
 
 def test_an_exception_that_cannot_be_printed() -> None:

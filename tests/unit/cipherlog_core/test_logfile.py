@@ -12,7 +12,7 @@ from test_ring import SIZE, fill
 from cipherlog_core import _logfile
 from cipherlog_core._filesystem import boot_id
 from cipherlog_core._folders import Folders
-from cipherlog_core._ledger import Entry
+from cipherlog_core._ledger import Entry, Ledger
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._ring import HEAD, TAIL, Ring
 from cipherlog_core._rotation import Rotation, segments
@@ -180,6 +180,46 @@ def test_who_holds_the_lock_is_waited_for_until_the_deadline(log: LogFile, ring:
     log._ledger.unlock()
     assert other.move(ring, time.monotonic()) == len(BATCH)
     other.close()
+
+
+def test_a_frame_in_a_child_of_a_fork_does_not_go_on(log: LogFile, ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler may fork under the lock and return: the child has let go of all, the lock is the parent's."""
+    died_in_the_middle(log, ring, 3)
+    child = LogFile(log.folders, log.name)
+    find, before = child._find_log, content(log)
+
+    def forked(ledger: Ledger) -> None:
+        child.abandon()
+        find(ledger)
+
+    monkeypatch.setattr(child, "_find_log", forked)
+    with pytest.raises((OSError, ValueError)):
+        child.move(ring)
+
+    assert content(log) == before
+    child.abandon()
+
+
+def test_a_lock_file_that_cannot_be_read_can_be_deleted(
+    log: LogFile, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log goes on with the next one."""
+    log.move(ring)
+    pread, broken = os.pread, os.stat(log._ledger.path).st_ino
+
+    def failing(descriptor: int, *args: int) -> bytes:
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, *args)
+
+    monkeypatch.setattr(os, "pread", failing)
+    fill(ring, BATCH)
+    with pytest.raises(OSError, match="Input/output"):
+        log.move(ring)
+    os.rename(log._ledger.path, f"{log._ledger.path}.broken")  # deleted, but that its inode is not used again
+
+    assert log.move(ring) == len(BATCH)
+    assert content(log) == BATCH * 2
 
 
 def test_rotation_gives_names_that_never_change(tmp_path: Path, ring: Ring) -> None:

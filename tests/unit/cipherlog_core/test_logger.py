@@ -212,8 +212,8 @@ def test_no_line_is_longer_than_256_kib(logs: Logs) -> None:
 
     (record,), (fact,) = logs.read("app"), logs.read("facts")
     assert [len(record["event"]), len(record["session_id"]), record["fields"]["short"]] == [1024, 1024, "z"]
-    assert record["fields"]["text"].endswith("…[234464 bytes cut]")
-    assert fact["fields"] == {"name": "y" * 65536 + "…[234464 bytes cut]", "size": 7}
+    assert record["fields"]["text"].endswith("…[234496 bytes cut]")
+    assert fact["fields"] == {"name": "y" * 65504 + "…[234496 bytes cut]", "size": 7}
     for path in logs.folder.glob("*.jsonl"):
         assert all(len(line) <= 1 << 18 for line in path.read_bytes().splitlines(keepends=True))
 
@@ -289,6 +289,7 @@ print(logger.event("x"), cipherlog_core.stats().durable, cipherlog_core.stop(0.1
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "True False False\n"
+    assert "its events wait in memory only" in done.stderr
 
 
 def test_settings_in_code_win_over_the_environment(logs: Logs) -> None:

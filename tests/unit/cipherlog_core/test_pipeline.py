@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Logs, checked, content
+from conftest import Logs, checked, content, delete
 
 import cipherlog_core
 from cipherlog_core import _ring
@@ -31,8 +30,13 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_importing_does_nothing(tmp_path: Path) -> None:
-    """No thread, no file, no folder before the first event."""
-    code = "import threading, openrouter_tap, cipherlog_core; print(threading.active_count())"
+    """No thread, no file, no folder, no network before the first event."""
+    code = (
+        "import sys; sys.addaudithook(lambda what, _: what.startswith('socket.') and print(what))\n"
+        "import threading, httpx, openrouter_tap, cipherlog_core\n"
+        "openrouter_tap.instrument(), openrouter_tap.tap_client(httpx.Client())\n"
+        "print(threading.active_count())"
+    )
 
     assert run(code, tmp_path / "logs") == "1\n"
     assert list(tmp_path.iterdir()) == []
@@ -100,6 +104,16 @@ def test_stats_in_all_and_per_file(logs: Logs) -> None:
     assert (file.accepted, file.written, file.dropped, file.pending_bytes, file.durable) == (10, 10, 0, 0, True)
     assert stats.written - before.written == 15
     assert stats.durable
+
+
+def test_stats_name_no_log_that_was_not_used(logs: Logs) -> None:
+    """The costs and the routing of a program that has neither are not there with zeros; one that is open is."""
+    cipherlog_core.channel("never-used", cipherlog_core.FileStats)
+    cipherlog_core.start("just-started")
+
+    files = cipherlog_core.stats().files
+    assert "never-used.jsonl" not in files
+    assert files["just-started.jsonl"].accepted == 0
 
 
 def test_stats_while_another_thread_closes_the_log(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +219,21 @@ def test_rotation_by_size(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cipherlog_core.stats().files["app.jsonl"].rotations >= len(sizes)
 
 
+def test_a_burst_beyond_the_size_makes_several_segments(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size below that of a batch holds for each file too, but for a line that alone is longer."""
+    monkeypatch.setenv("LOG_ROTATE_SIZE", "2000")
+    monkeypatch.setenv("LOG_BACKUPS", "0")
+    monkeypatch.setattr("cipherlog_core._writer.Writer.start", lambda _: True)  # so that all is one burst
+    logger = cipherlog_core.start("app")
+    for number in range(100):
+        logger.event("x", number=number, text="y" * (5000 if number == 50 else 200))
+
+    assert [record["fields"]["number"] for record in logs.read("app")] == list(range(100))
+    files = [path.read_bytes() for path in logs.folder.glob("app*.jsonl")]
+    assert len(files) > 20
+    assert [content.count(b"\n") for content in files if len(content) > 2000] == [1]
+
+
 def wait_for(fact: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not fact():
@@ -247,7 +276,7 @@ def test_a_ring_that_was_deleted_is_made_anew(
         for path in (logs.folder / ".spool").glob("*.ring"):
             path.unlink()
     else:
-        shutil.rmtree(logs.folder / ".spool" if what == "spool folder" else logs.folder)
+        delete(logs.folder / ".spool" if what == "spool folder" else logs.folder)
     assert logger.event("during")
     assert not cipherlog_core.stats().durable
     wait_for(lambda: cipherlog_core.stats().durable)

@@ -91,7 +91,7 @@ def test_one_that_cannot_be_opened_keeps_back_no_other(spool: Path) -> None:
     found = recover(str(spool.parent))
 
     assert found.records == {"d.jsonl": 1}
-    assert [trouble.partition(".jsonl")[0][-1] for trouble in found.troubles] == ["a", "b", "c"]
+    assert [path.partition(".jsonl")[0][-1] for path, _ in found.troubles] == ["a", "b", "c"]
     assert (spool.parent / "d.jsonl").read_bytes() == b"one\n"
 
 

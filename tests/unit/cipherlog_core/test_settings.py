@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from cipherlog_core import Settings
+from cipherlog_core.reading import Choice
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,7 @@ def test_defaults() -> None:
         ("LOG_LEVEL", "30", "level", "WARNING"),
         ("LOG_DIR", "/var/log/app", "dir", "/var/log/app"),
         ("LOG_ROTATE_SIZE", "65536", "rotate_size", 65536),
+        ("LOG_ROTATE_SIZE", "1_485_760", "rotate_size", 1_485_760),
         ("LOG_ROTATE_SIZE", "10MB", "rotate_size", 10_485_760),
         ("LOG_ROTATE_SIZE", "64 KiB", "rotate_size", 65536),
         ("LOG_ROTATE_SIZE", "1g", "rotate_size", 1 << 30),
@@ -104,6 +106,37 @@ def test_a_bad_value_is_told_once_and_the_default_used(
     default = getattr(Settings(), variable.removeprefix("LOG_").lower())
     assert (record.name, record.levelno) == ("cipherlog_core", logging.WARNING)
     assert all(part in record.getMessage() for part in (variable, repr(text), repr(default)))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "takes"),
+    [
+        ("LOG_BACKUPS", "-3", "a whole number from 0 to 1048576"),
+        ("LOG_SAMPLE_HTTP", "0", "a whole number from 1 to 1073741824"),
+        ("LOG_GZIP_AFTER", "soon", "a number from 0 to 1073741824"),
+        ("LOG_ROTATE_SIZE", "big", "bytes (10485760, 10MB, 64 KiB) from 0 to 1125899906842624"),
+        ("LOG_OTLP_ENDPOINT", "foo", "a base URL, as http://collector:4318"),
+    ],
+)
+def test_what_a_variable_takes_is_told(variable: str, text: str, takes: str, caplog: pytest.LogCaptureFixture) -> None:
+    """In words, from the type of its field, and not how the text failed to be of that type."""
+    default = getattr(Settings.from_env({variable: text}), variable.removeprefix("LOG_").lower())
+
+    told = f"{variable}={text!r} cannot be used; it takes {takes}. {default!r} is used instead."
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+@pytest.mark.parametrize(
+    ("variable", "count"),
+    [("LOG_LEVEL", 5), ("LOG_JSON", 8), ("LOG_CONSOLE", 3), ("LOG_ROTATE_WHEN", 3), ("LOG_FILE_MODE", 6)],
+)
+def test_each_value_that_is_told_can_be_used(variable: str, count: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Where they are few, all are told."""
+    Settings.from_env({variable: "blah"})
+    values = caplog.messages[0].partition("it takes ")[2].partition(".")[0].split(", ")
+
+    assert len(values) == count
+    assert [choice.trouble for value in values for choice in Choice.all_in({variable: value}) if choice.trouble] == []
 
 
 def test_an_empty_value_is_no_value(caplog: pytest.LogCaptureFixture) -> None:

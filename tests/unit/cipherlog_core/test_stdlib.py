@@ -137,6 +137,30 @@ def test_a_second_start_bridges_nothing_twice(logs: Logs) -> None:
     assert records(logs, "other") == []
 
 
+def test_a_start_in_the_middle_of_a_dict_config_doubles_no_record(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has emptied the root logger is about to put a handler on it."""
+    start = threading.Thread(target=cipherlog_core.start, args=("app",))
+
+    def emptied(self: logging.Logger, handler: logging.Handler) -> None:
+        logging.Logger.removeHandler(self, handler)
+        if isinstance(handler, CipherHandler):
+            start.start()
+            start.join(0.3)  # it waits for the end of the configuration
+
+    root = logging.getLogger()
+    before = [handler for handler in root.handlers if not isinstance(handler, CipherHandler)]
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.RootLogger, "removeHandler", emptied, raising=False)
+        ours = {"class": "cipherlog_core.CipherHandler", "server": "app"}
+        config = {"handlers": {"ours": ours}, "root": {"handlers": ["ours"], "level": "INFO"}}
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **config})
+    start.join()
+    log.info("once")
+    root.handlers[:] = before
+
+    assert [record["fields"]["message"] for record in records(logs)] == ["once"]
+
+
 def test_dict_config(logs: Logs) -> None:
     """A handler of its own server, without any start, for one logger and its children."""
     cipherlog_core.stop()

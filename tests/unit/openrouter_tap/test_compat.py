@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,27 @@ def test_without_the_extras_the_tap_works_and_the_command_says_what_it_needs(tmp
     assert "pip install 'openrouter-tap[cli]'" in run(
         f"{hide}import openrouter_tap.cli; openrouter_tap.cli.main()", tmp_path
     )
+
+
+@pytest.mark.parametrize(
+    ("hidden", "command", "extra"),
+    [
+        ("rich", "doctor", "cli"),
+        ("starlette", "demo", "all"),
+        ("uvicorn", "simulate", "all"),
+        ("urllib3", "ship", "otlp"),
+    ],
+)
+def test_what_an_extra_is_missing_for_is_no_verdict(hidden: str, command: str, extra: str, tmp_path: Path) -> None:
+    """Exit code 2: with 1 a check would say that something is wrong with the logs."""
+    code = f"import sys; sys.modules[{hidden!r}] = None; from openrouter_tap.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(rf"{hidden}[.a-z]* is missing", done.stderr)
+    assert f"pip install 'openrouter-tap[{extra}]'" in done.stderr
 
 
 def test_headers_and_bodies(library: ModuleType) -> None:

@@ -7,6 +7,7 @@ import pytest
 from conftest import Logs
 
 import cipherlog_core
+from cipherlog_core._redact import MARK
 from openrouter_tap import Cost, Tokens, log_cost, tag
 
 
@@ -85,6 +86,8 @@ def test_all_that_is_told(logs: Logs) -> None:
         ({"input": 0.1, "output": 0.2}, 0.3, "caller"),
         ({"input": 0.1}, None, "unknown"),
         (Cost(total=0.7, source="provider"), 0.7, "provider"),
+        (Cost(0.5, 0.2, total=0.7), 0.7, "caller"),
+        (Cost(source="provider"), None, "unknown"),
         (None, None, "unknown"),
     ],
     ids=str,
@@ -159,6 +162,15 @@ def test_ids_default_to_tag_and_context(logs: Logs) -> None:
     assert first["fields"]["tags"] == {"env": "dev", "part": "a"}
     assert (second["session_id"], second["fields"]["tier_id"]) == ("mine", "fast")
     assert (third["session_id"], third["request_id"]) == (None, "gen-1")
+
+
+def test_tags_are_fields(logs: Logs) -> None:
+    """Those that are called as secrets are lose their value, and a key is none of their names."""
+    key = "sk-or-v1-" + "0123456789abcdef" * 4
+    with tag(password="hunter2", env="dev"):
+        record = logged(logs, **{"API-Key": "of a tenant", key: "x"})
+
+    assert record["fields"]["tags"] == {"password": MARK, "env": "dev", "API-Key": MARK, MARK: "x"}
 
 
 def test_it_is_written_at_any_level_and_never_sampled(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,9 @@ def raising(_: CallEvent) -> None:
     raise ZeroDivisionError
 
 
-def exchange(library: ModuleType, fake: FakeOpenRouter, options: TapOptions | None) -> list[Any]:
+def exchange(library: ModuleType, options: TapOptions | None) -> list[Any]:
     """What a caller sees of five calls: JSON, a stream, one left early, an error, and none at all."""
+    fake = FakeOpenRouter()
     fake.reply("one")
     fake.reply("two")
     fake.reply("three")
@@ -46,14 +47,13 @@ def exchange(library: ModuleType, fake: FakeOpenRouter, options: TapOptions | No
             client.post(URL, json=ASKED)
         seen.append((str(caught.value), caught.value.__context__, caught.value.__cause__))
     gc.collect()
+    fake.check()
     return seen
 
 
-def test_each_event_is_given_as_it_is_written(
-    library: ModuleType, openrouter: FakeOpenRouter, logs: Logs, events: list[CallEvent]
-) -> None:
+def test_each_event_is_given_as_it_is_written(library: ModuleType, logs: Logs, events: list[CallEvent]) -> None:
     """However the call ends, once, and the same facts as on disk."""
-    exchange(library, openrouter, TapOptions(on_event=events.append))
+    exchange(library, TapOptions(on_event=events.append))
 
     assert [event.outcome for event in events] == ["completed", "completed", "closed_early", "http_error", "failed"]
     assert [msgspec.to_builtins(event) for event in events] == [record["fields"] for record in logs.read()]
@@ -61,16 +61,32 @@ def test_each_event_is_given_as_it_is_written(
 
 @pytest.mark.parametrize("on_event", [raising, lambda _: asyncio.sleep(0)], ids=["raises", "gives a coroutine"])
 def test_nothing_of_it_reaches_the_call(
-    on_event: Any, library: ModuleType, openrouter: FakeOpenRouter, logs: Logs, caplog: pytest.LogCaptureFixture
+    on_event: Any, library: ModuleType, logs: Logs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The caller sees what it sees without a tap, the events are written, and one notice tells."""
-    bare = exchange(library, openrouter, None)
-    tapped = exchange(library, openrouter, TapOptions(on_event=on_event))
+    bare = exchange(library, None)
+    tapped = exchange(library, TapOptions(on_event=on_event))
 
     assert tapped == bare
     assert len(logs.read()) == 5
     (told,) = [record.getMessage() for record in caplog.records if record.name == "openrouter_tap"]
     assert "on_event" in told
+
+
+def test_each_function_that_raises_is_told_once(
+    library: ModuleType, logs: Logs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its name, however many taps it is given to."""
+
+    def also_raising(_: CallEvent) -> None:
+        raise ZeroDivisionError
+
+    for on_event in (raising, also_raising, raising):
+        exchange(library, TapOptions(on_event=on_event))
+
+    assert len(logs.read()) == 15
+    told = [record.getMessage() for record in caplog.records if record.name == "openrouter_tap"]
+    assert ["also_raising" in message for message in told] == [False, True]
 
 
 @pytest.mark.parametrize("given", [asyncio.sleep, 5, "print"])

@@ -9,6 +9,7 @@ import pytest
 from replies import COMMENT, DONE, ENVELOPE, ID, USAGE, chunk, dumps, message, stream
 
 from openrouter_tap import CallError
+from openrouter_tap._parse import sse
 from openrouter_tap._parse.coding import WHOLE, edges, inflate
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.reply import read_reply
@@ -21,7 +22,7 @@ IMAGES = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + 
 
 
 def read(body: bytes | list[bytes], *, cut: bool = False, coding: str = "") -> Reply | None:
-    return read_reply(body, cut=cut, coding=coding)
+    return read_reply(body, cut=cut, coding=lambda: coding)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -285,6 +286,17 @@ class TestStream:
         data = gzip.compress(b"".join(stream(3)))
 
         assert self.kept([data[:1], data[1:]]).facts().usage.cost == 0.0123
+
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+    def test_lines_that_are_no_events_are_given_up(
+        self, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each costs more than an event does, and a body of 1.5 kB may hold a hundred thousand of them."""
+        tried: list[bytes] = []
+        monkeypatch.setattr(sse, "read_loosely", tried.append)
+        self.kept([pack(b"data:x\n" * 18_000)]).facts()
+
+        assert 0 < len(tried) <= 200
 
     def test_an_error_between_other_events(self) -> None:
         """An error event is seen, with usage in the same event or in one after it."""

@@ -240,11 +240,11 @@ def test_tags_are_those_of_the_moment_when_the_call_began(
 
 
 def test_more_tags_than_are_recorded_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Sixteen, of 256 characters: the rest is named in a notice."""
-    with tag(**{f"t{number}": "x" * 300 for number in range(18)}) as scope:
+    """Sixteen, of 256 characters, their names too: the rest is named in a notice."""
+    with tag(**{"n" * 300: "x"}, **{f"t{number}": "x" * 300 for number in range(1, 18)}) as scope:
         tags = scope._value.pinned["tags"]
 
-    assert [len(tags), len(tags["t0"])] == [16, 256]
+    assert [len(tags), len(tags["t1"]), len(next(iter(tags)))] == [16, 256, 256]
     assert "t16, t17" in caplog.text
 
 
@@ -374,6 +374,22 @@ def test_calls_without_a_reply(
     assert (event.outcome, event.error.type, event.http_status, event.headers_ms) == ("failed", name, None, None)
 
 
+def test_an_inner_transport_that_is_empty(library: ModuleType, events: list[CallEvent]) -> None:
+    """It is used all the same: a mock that has a length sends nothing over the network in its first call."""
+
+    class Counting(library.MockTransport):
+        calls = 0
+
+        def __len__(self) -> int:
+            return self.calls
+
+    options = TapOptions(on_event=events.append)
+    with library.Client(
+        transport=TappedTransport(Counting(lambda _: library.Response(200)), options=options)
+    ) as tapped:
+        assert tapped.post("http://127.0.0.1:9/", json=BODY).status_code == 200
+
+
 def test_a_reply_that_nobody_closes(library: ModuleType, client: Callable[..., Any], events: list[CallEvent]) -> None:
     """It is recorded when it is collected, and only then."""
 
@@ -389,6 +405,7 @@ def test_a_reply_that_nobody_closes(library: ModuleType, client: Callable[..., A
     gc.collect()
 
     assert [event.outcome for event in events] == ["abandoned"]
+    assert events[0].latency_ms == events[0].headers_ms  # not until somebody collects it
 
 
 def test_a_fault_of_the_tap_reaches_no_call(
@@ -443,6 +460,9 @@ def test_what_is_no_transport_is_refused() -> None:
 @pytest.mark.parametrize(
     ("hosts", "environment", "url", "tapped"),
     [
+        ((), "", "https://eu.openrouter.ai/api/v1/chat/completions", True),
+        ((), "", "https://us.openrouter.ai/api/v1/chat/completions", True),
+        ((), "", "https://openrouter.ai.example.com/api/v1/chat/completions", False),
         ((), "", "http://127.0.0.1:8000/api/v1/chat/completions", False),
         (("127.0.0.1",), "", "http://127.0.0.1:8000/api/v1/chat/completions", True),
         (("127.0.0.1:8000",), "", "http://127.0.0.1:8000/api/v1/chat/completions", True),
@@ -477,7 +497,53 @@ def test_hosts(
     assert bool(events) == tapped
 
 
-@pytest.mark.parametrize(("variable", "text"), [("OPENROUTER_TAP", "off"), ("OTEL_SDK_DISABLED", "true")])
+@pytest.mark.parametrize("bad", ["host:abc", "host:99999", "a b", "*.example.com", "*:8080", "http://", "host:1:2"])
+@pytest.mark.parametrize("source", ["OPENROUTER_TAP_HOSTS", "TapOptions.hosts"])
+def test_what_is_no_host_is_told_once(
+    bad: str,
+    source: str,
+    library: ModuleType,
+    events: list[CallEvent],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It would tap nothing in silence; the hosts beside it are tapped."""
+    monkeypatch.setattr("openrouter_tap._options.notice._seen", set())
+    hosts = (bad, "gateway.local")
+    if source == "OPENROUTER_TAP_HOSTS":
+        monkeypatch.setenv(source, ",".join(hosts))
+    options = TapOptions(hosts=hosts if source == "TapOptions.hosts" else (), on_event=events.append)
+    for _ in range(2):
+        inner = library.MockTransport(lambda _: library.Response(200, json=message()))
+        with library.Client(transport=TappedTransport(inner, options=options)) as client:
+            client.post("https://gateway.local/v1/chat/completions", json=BODY)
+
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "openrouter_tap"]
+    assert told.startswith(f"{source}: {bad.removeprefix('http://')!r} is no host")
+    assert len(events) == 2
+
+
+def test_hosts_that_are_hosts_are_not_told(caplog: pytest.LogCaptureFixture, library: ModuleType) -> None:
+    """Names of services, addresses with and without brackets and ports, names in any script, URLs."""
+    hosts = (
+        "my_service",
+        "10.0.0.1:80",
+        "::1",
+        "[::1]",
+        "[fe80::1%eth0]:1",
+        "bücher.example",
+        "*",
+        "https://u:p@h:1/v1",
+    )
+    TappedTransport(library.MockTransport(lambda _: library.Response(200)), options=TapOptions(hosts=hosts))
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [*(("OPENROUTER_TAP", text) for text in ("off", "False", "0", " NO ")), ("OTEL_SDK_DISABLED", "True")],
+)
 def test_switched_off(
     variable: str,
     text: str,

@@ -82,7 +82,8 @@ def _await(loader: Any) -> None:
         del loader.exec_module
         loader.exec_module(module)
         try:
-            _watch(module)
+            if module.__name__ in _LIBRARIES:  # a zip has one loader for all its modules
+                _watch(module)
         except Exception as fault:  # noqa: BLE001
             _notice(fault)
 
@@ -95,6 +96,7 @@ def _await(loader: Any) -> None:
 def _chain() -> None:
     """Import the `sitecustomize` that this one hides, if there is one; its errors are for `site` to report."""
     sys.path[:] = [folder for folder in sys.path if folder != _HERE]
+    was_first = _folders()[0] == _HERE
     this = sys.modules.pop(__name__)
     try:
         __import__(__name__)
@@ -103,10 +105,18 @@ def _chain() -> None:
             raise
     finally:
         sys.modules.setdefault(__name__, this)
+        folders = _folders()
+        if was_first and _HERE in folders[1:]:  # OpenTelemetry's puts its own folder first: it would hide ours below
+            folders.remove(_HERE)
+            os.environ["PYTHONPATH"] = os.pathsep.join([_HERE, *folders])
+
+
+def _folders() -> list[str]:
+    return os.environ.get("PYTHONPATH", "").split(os.pathsep)
 
 
 if __name__ == "sitecustomize":
-    if os.environ.get("OPENROUTER_TAP", "").strip().lower() != "off":
+    if os.environ.get("OPENROUTER_TAP", "").strip().lower() not in ("off", "false", "0", "no"):
         sys.meta_path.insert(0, _Finder())
         for _name in _LIBRARIES:
             if _name in sys.modules:  # a .pth file was first

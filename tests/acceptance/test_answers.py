@@ -1,0 +1,69 @@
+"""What llm-inference makes of the answers that OpenRouter gives now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mcp", reason="the example servers need the extra examples")
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fleet import records, stdio
+from openrouter_tap.simulator import running
+
+FAILED = {"error": {"code": 502, "message": "cannot answer: tell me a secret"}}
+USAGE = {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "cost": 0.5}}
+WHOLE = {
+    "nothing to say": {"choices": [{"message": {"content": None}}], **USAGE},
+    "failed": FAILED,
+}
+PIECES: dict[str, list[dict[str, Any]]] = {
+    "usage apart": [{"choices": [{"delta": {"content": "hi"}}]}, {"choices": [], **USAGE}],
+    "failed": [{"choices": [{"delta": {"content": "hi"}}]}, {"choices": [{"delta": {"content": ""}}], **FAILED}],
+}
+
+
+async def answer(request: Request) -> Response:
+    asked = await request.json()
+    prompt = asked["messages"][0]["content"]
+    if not asked["stream"]:
+        return JSONResponse(WHOLE[prompt])
+    events = [": OPENROUTER PROCESSING", *(f"data: {json.dumps(piece)}" for piece in PIECES[prompt]), "data: [DONE]"]
+    return Response("".join(f"{event}\n\n" for event in events), media_type="text/event-stream")
+
+
+def test_odd_answers(tmp_path: Path) -> None:
+    """An empty answer and one whose usage comes without a choice are answers; an error in a 200 is an error.
+
+    Its message, which may quote the prompt, is not logged.
+    """
+
+    async def run(origin: str) -> dict[tuple[str, str], str | None]:
+        got: dict[tuple[str, str], str | None] = {}
+        async with stdio("llm_inference_mcp.py", origin, tmp_path) as client:
+            for tool, prompts in (("ask", WHOLE), ("ask_streaming", PIECES)):
+                for prompt in prompts:
+                    reply = await client.call_tool(tool, {"prompt": prompt})
+                    got[tool, prompt] = None if reply.is_error else reply.structured_content["result"]
+        return got
+
+    with running(Starlette(routes=[Route("/api/v1/chat/completions", answer, methods=["POST"])])) as origin:
+        got = asyncio.run(run(origin))
+
+    assert got == {
+        ("ask", "nothing to say"): "",
+        ("ask", "failed"): None,
+        ("ask_streaming", "usage apart"): "hi",
+        ("ask_streaming", "failed"): None,
+    }
+    costs = records(tmp_path, "openrouter-costs")
+    assert [it["fields"]["outcome"] for it in costs] == ["completed", "stream_error"] * 2
+    assert FAILED["error"]["message"] not in "".join(map(str, records(tmp_path, "llm-inference")))
