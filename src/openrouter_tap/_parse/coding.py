@@ -15,7 +15,8 @@ EDGE = 1 << 16
 _MAGIC = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _STEP = 1 << 16
 _MOST = 32 << 20  # bytes of output
-_LONGEST = 0.04  # seconds of CPU
+_LONGEST = 0.04  # seconds of CPU for any body,
+_PACE = 40e-9  # or for each byte of it that came: a bomb has few, and a long reply takes a fifth of this
 
 
 def edges(parts: list[bytes]) -> list[bytes]:
@@ -36,7 +37,7 @@ class Inflater:
     *raw*: it is deflated without the frame of either. A body that is not finished gives what is there.
     """
 
-    __slots__ = ("_held", "_left", "_stream", "is_sound", "parts", "size")
+    __slots__ = ("_came", "_held", "_spent", "_stream", "is_sound", "parts", "size")
 
     def __init__(self, *, raw: bool = False) -> None:
         self.parts: list[bytes] = []
@@ -45,7 +46,8 @@ class Inflater:
         self.is_sound = True
         """False where the body is broken or out of bounds; then nothing is kept."""
         self._held = 0
-        self._left = _LONGEST
+        self._came = 0
+        self._spent = 0.0
         self._stream = zlib.decompressobj(-15 if raw else 47)
 
     def feed(self, body: bytes) -> None:
@@ -55,10 +57,12 @@ class Inflater:
         begin = time.thread_time()
         try:
             for at in range(0, len(body), _STEP):  # in pieces: zlib copies what it has not read with each step
-                self._undo(body[at : at + _STEP], begin + self._left)
+                piece = body[at : at + _STEP]
+                self._came += len(piece)
+                self._undo(piece, begin - self._spent + max(_LONGEST, self._came * _PACE))
         except (zlib.error, OverflowError):
             self.is_sound, self.parts = False, []
-        self._left -= time.thread_time() - begin
+        self._spent += time.thread_time() - begin
 
     def _undo(self, piece: bytes, deadline: float) -> None:
         while piece and not self._stream.eof:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
+import random
 import zlib
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from replies import COMMENT, DONE, ENVELOPE, ID, USAGE, chunk, dumps, message, stream
 
 from openrouter_tap import CallError
-from openrouter_tap._parse import sse
+from openrouter_tap._parse import coding, sse
 from openrouter_tap._parse.coding import WHOLE, edges, inflate
 from openrouter_tap._parse.failure import read_failure
 from openrouter_tap._parse.reply import read_reply
@@ -189,6 +192,16 @@ def test_inflating_is_bounded() -> None:
 
     assert size == 4 * WHOLE
     assert sum(map(len, parts)) <= WHOLE
+
+
+def test_a_slow_machine_gives_up_bombs_and_not_long_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On it a step of 64 KiB takes a millisecond: 32 MiB of zeros 512 ms, and 4 MiB of noise 64 to 128."""
+    clock = itertools.count()
+    monkeypatch.setattr(coding, "time", SimpleNamespace(thread_time=lambda: next(clock) * 0.001))
+
+    assert inflate(gzip.compress(bytes(32 << 20))) is None
+    _, size = inflate(gzip.compress(random.Random(20261201).randbytes(4 << 20), 1))
+    assert size == 4 << 20
 
 
 class TestFailure:
