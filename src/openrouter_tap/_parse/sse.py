@@ -50,6 +50,7 @@ _MARKS = {
         rb'"(?:text|thinking|partial_json)"\s*:\s*"[^"]|"type"\s*:\s*"(?:server_|mcp_)?tool_use"', rb"message_stop"
     ),
 }
+_SPLIT = re.compile(rb"(?<=[^\r\n])(?:\r\n|[\r\n])data: ?")  # between two lines of one event
 _FINISH_REASON = b'"finish_reason":"'
 _USUAL_CONTENT = b'"content":"'  # found in a tenth of the time
 _DONE = b"[DONE]"
@@ -137,6 +138,8 @@ class Kept:
 
     def _look_further(self, text: bytes, reply: Reply | None) -> Reply:
         reply = _read(text, reply) or Reply()
+        if reply.usage is None and _SPLIT.search(text, max(0, len(text) - _LIMIT)):
+            reply = _read(_SPLIT.sub(b" ", text[-_LIMIT:]), reply) or reply
         if reply.usage is None and (at := text.rfind(b'"usage"')) >= 0:
             start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
             self._usage = text[start : end if end >= 0 else None]

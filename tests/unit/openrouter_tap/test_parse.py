@@ -294,6 +294,17 @@ class TestStream:
         assert kept.facts().usage.cost == 0.0123
         assert kept.is_over()
 
+    @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+    @pytest.mark.parametrize("space", [b" ", b""])
+    def test_events_of_several_lines(self, newline: bytes, space: bytes) -> None:
+        """As the format allows, whoever stands between OpenRouter and us."""
+        usual = b"".join(stream(3))
+        text = usual.replace(b",", b",\ndata: ").replace(b"data: ", b"data:" + space).replace(b"\n", newline)
+        kept = self.kept([text])
+
+        assert kept.facts() == self.kept([usual]).facts()
+        assert kept.is_over()
+
     def test_compressed(self) -> None:
         """Though its first chunk has but one byte."""
         data = gzip.compress(b"".join(stream(3)))
