@@ -13,7 +13,7 @@ test: .venv/.dev
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 soak: .venv/.dev
-	$(BIN)/pytest -m soak -s
+	$(BIN)/pytest -m soak --numprocesses 2 --dist worksteal -rPs
 
 sdks: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check nox
