@@ -122,7 +122,11 @@ def one_header(headers: Any, wanted: bytes) -> bytes | None:
 def request_headers(headers: Any) -> list[tuple[bytes, bytes]]:
     """Of a request's `Headers` those that prove its right, and the count of its retries."""
     try:
-        return [(name, value) for _, name, value in headers._list if name in _ASKING]  # noqa: SLF001
+        found = []
+        for _, name, value in headers._list:  # noqa: SLF001
+            if name in _ASKING:  # a comprehension is a call on 3.11
+                found.append((name, value))
+        return found
     except (AttributeError, TypeError, ValueError):
         return [(name.lower(), value) for name, value in headers.raw if name.lower() in _ASKING]
 

@@ -6,9 +6,8 @@ JSON is mostly one or two chunks: the first one is kept by reference, and in a l
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
-from openrouter_tap._observation import NO_REPLY, Begun, Emit
+from openrouter_tap._observation import NO_REPLY
 from openrouter_tap._parse.coding import EDGE, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import Kept
@@ -25,13 +24,14 @@ _OPAQUE = (*_BINARY, "application/octet-stream")
 
 
 class JsonStream(WatchedStream):
-    """A body that is kept, or its two ends if it is long, and read at the end."""
+    """A body that is kept, or its two ends if it is long, and read at the end.
 
-    def __init__(self, request: Any, begun: Begun, emit: Emit) -> None:
-        super().__init__(request, begun, emit)
-        self._kept: bytes | list[bytes] | Inflater = b""  # the first chunk by reference; a list when there are more
-        self._held = 0  # bytes in the list
-        self._cut = False  # whether the list is the two ends of the body
+    Defaults of the class, which are read once a call: a second `__init__` would cost it half a microsecond.
+    """
+
+    _kept: bytes | list[bytes] | Inflater = b""  # the first chunk by reference; a list when there are more
+    _held = 0  # bytes in the list
+    _cut = False  # whether the list is the two ends of the body
 
     def at_once(self, content: bytes, *, encoded: bool) -> None:
         """The transport has read the body already, and decoded it if it was *encoded*."""

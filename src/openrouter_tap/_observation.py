@@ -224,7 +224,7 @@ class Observation:
         trace_id, span_id = self.trace
         return CallEvent(  # by position, in the order of its fields: names would cost each call 0.9 µs
             "openrouter",
-            pinned.get("tier_id"),
+            pinned.get("tier_id") if pinned else None,
             model,
             request_model,
             upstream,
@@ -247,7 +247,7 @@ class Observation:
             self.size if self.wire_size_known else None,
             trace_id,
             span_id,
-            pinned.get("tags", _NO_TAGS),
+            pinned.get("tags", _NO_TAGS) if pinned else _NO_TAGS,
         )
 
     def _found(self, path: str, reply: Reply, generation_id: str | None) -> Endpoint | None:
