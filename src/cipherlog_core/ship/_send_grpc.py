@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import Me
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from cipherlog_core._redact import clean_text
+from cipherlog_core.ship._answer import LONGEST_WAIT, SHOWN, Answer, partial_success
 from cipherlog_core.ship._options import Destination
-from cipherlog_core.ship._send import Answer, partial_success
 
 __all__ = ["GrpcSender"]
 
@@ -78,7 +78,7 @@ def _content(path: str | None) -> bytes | None:
 
 def _answer(error: Any) -> Answer:
     code, details = error.code(), error.details() or ""
-    reason = f"{code.name}: {clean_text(details)}"[:200]
+    reason = f"{code.name}: {clean_text(details)}"[:SHOWN]
     if code in _SIZES and ("larger than" in details or "too large" in details):
         return Answer("too large", reason)
     if code in _REFUSED:
@@ -94,7 +94,7 @@ def _wait(error: Any) -> float | None:
                 for detail in Status.FromString(value).details:
                     info = RetryInfo()
                     if detail.Unpack(info):
-                        return float(min(info.retry_delay.ToTimedelta().total_seconds(), 3600.0))
+                        return float(min(info.retry_delay.ToTimedelta().total_seconds(), LONGEST_WAIT))
             except Exception:  # noqa: BLE001  no message of that kind
                 return None
     return None

@@ -17,9 +17,10 @@ from cipherlog_core._checkpoint import Position, load, path_of, save
 from cipherlog_core._filesystem import make_folder, open_regular, try_lock
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import last_segment_number, logs
+from cipherlog_core.ship._answer import Answer
 from cipherlog_core.ship._options import Destination
 from cipherlog_core.ship._otlp import Encoder, Entry, entries, signals
-from cipherlog_core.ship._send import Answer, Sender, sender
+from cipherlog_core.ship._send import Sender, sender
 from cipherlog_core.ship._tail import Batch, Tail, Tell
 
 __all__ = ["Shipped", "Shipper"]
