@@ -279,7 +279,7 @@ class Pipeline:
     def _leave(self, spool: Spool, ring: Ring) -> None:
         """Account for what a ring still holds when nobody will empty it any more."""
         left = ring.read(ring.tail, ring.pending).count(b"\n")
-        if ring.is_linked:
+        if ring.is_safe:
             spool.left += left
             fate = "the next start in that folder writes them"
         else:
@@ -322,16 +322,16 @@ class Pipeline:
             self._mend(spool)
 
     def _mend(self, spool: Spool) -> None:
-        """Give a log a ring in a file, where the one that it has is in memory only or deleted."""
+        """Give a log a ring in a file, where the one that it has is in memory only or taken away."""
         ring, log = spool.ring, spool.log
-        if ring is None or log is None or ring.is_linked or not spool.drain(time.monotonic() + _MEND):
+        if ring is None or log is None or ring.is_safe or not spool.drain(time.monotonic() + _MEND):
             return
         new, trouble = self._new_ring(log.folders, spool.name)
         if trouble is not None:
             new.close()
             return
         if ring.durable:
-            notice.from_sink(f"ring {spool.name}", f"the ring of {spool.name} was deleted; it has a new one.")
+            notice.from_sink(f"ring {spool.name}", f"the ring of {spool.name} was taken away; it has a new one.")
         spool.retired = ring
         try:
             before = spool.attach(new, log, self.settings(spool.name).queue_block_ms / 1000)

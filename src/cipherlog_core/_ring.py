@@ -14,7 +14,7 @@ import os
 import secrets
 from typing import Self
 
-from cipherlog_core._filesystem import allocate, boot_id, close, open_regular, require_steady, try_lock
+from cipherlog_core._filesystem import allocate, boot_id, close, is_file, open_regular, require_steady, try_lock
 
 __all__ = ["BATCH", "HEAD", "HEADER", "TAIL", "BadRingError", "Ring"]
 
@@ -25,6 +25,9 @@ BATCH = 1 << 16
 _MAGIC, _SIZE, HEAD, TAIL = 0, 1, 8, 16  # words; head and tail each on a cache line of their own
 _MAGIC_VALUE = int.from_bytes(b"CLRING\x00\x02", "little")
 _BOOT = slice(16, 32)  # bytes
+
+
+_left_open: list[mmap.mmap] = []  # a mapping has a descriptor of its own and closes it, though its number is another's
 
 
 class BadRingError(Exception):
@@ -38,6 +41,7 @@ class Ring:
         self.path = path
         self.name = os.path.basename(path)
         self.descriptor = descriptor
+        self._file = os.fstat(descriptor) if descriptor >= 0 else None
         self.size = size
         self.map = mmap.mmap(descriptor, HEADER + size, access=access)
         self.words = memoryview(self.map).cast("Q")
@@ -115,11 +119,14 @@ class Ring:
         return self.map[_BOOT]
 
     @property
-    def is_linked(self) -> bool:
-        """Whether the ring's file can still be found by others."""
+    def is_safe(self) -> bool:
+        """Whether a kill would spare the lines: nobody has deleted or moved the file, or closed its descriptor."""
         try:
-            return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink > 0
-        except OSError:  # the program has closed what it did not open, and only the lock is gone
+            file = self._file
+            return file is not None and os.path.samestat(file, os.stat(self.path)) and is_file(self.descriptor, file)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # it cannot be seen now, and is tried again
             return True
 
     @property
@@ -136,7 +143,7 @@ class Ring:
         """Lines and bytes that are not in the log yet, and whether a kill would spare them."""
         try:
             lines = self.read(self.tail, self.pending)
-            return lines.count(b"\n"), len(lines), self.is_linked
+            return lines.count(b"\n"), len(lines), self.is_safe
         except (OSError, ValueError):  # another thread has just closed it
             return 0, 0, True
 
@@ -168,7 +175,7 @@ class Ring:
         """Unmap and close, which ends the lock. Never unlocks: a fork's parent shares the lock."""
         self._unmap()
         descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
+        if self._has_descriptor(descriptor):
             close(descriptor)
 
     def remove(self) -> None:
@@ -181,4 +188,11 @@ class Ring:
 
     def _unmap(self) -> None:
         self.words.release()
-        self.map.close()
+        if self.descriptor < 0 or self._has_descriptor(self.descriptor):
+            self.map.close()
+        else:
+            _left_open.append(self.map)
+
+    def _has_descriptor(self, descriptor: int) -> bool:
+        """Whether *descriptor* is still that of the ring, and no other's: a program may close all that there are."""
+        return self._file is not None and is_file(descriptor, self._file)

@@ -354,6 +354,7 @@ for seq in range(1, 50):
     assert logger.event("numbered", producer="a", seq=seq)
 assert cipherlog_core.flush(5)
 assert time.monotonic() - start < 1
+assert cipherlog_core.stop()
 for number in numbers:
     os.fstat(number)
 """

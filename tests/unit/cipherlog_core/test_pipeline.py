@@ -263,8 +263,8 @@ def test_a_writer_that_sleeps_is_woken(logs: Logs, monkeypatch: pytest.MonkeyPat
     assert time.monotonic() - begin < 10
 
 
-@pytest.mark.parametrize("what", ["ring", "spool folder", "log folder"])
-def test_a_ring_that_was_deleted_is_made_anew(
+@pytest.mark.parametrize("what", ["ring", "spool folder", "log folder", "moved", "linked", "closed"])
+def test_a_ring_that_was_taken_away_is_made_anew(
     what: str, logs: Logs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What was in it is written, and events are safe again."""
@@ -272,9 +272,15 @@ def test_a_ring_that_was_deleted_is_made_anew(
     logger = cipherlog_core.start("app")
     logger.event("before")
     cipherlog_core.flush()
-    if what == "ring":
-        for path in (logs.folder / ".spool").glob("*.ring"):
-            path.unlink()
+    (ring,) = (logs.folder / ".spool").glob("*.ring")
+    if what == "linked":
+        ring.with_name("backup").hardlink_to(ring)
+    if what in ("ring", "linked"):
+        ring.unlink()
+    elif what == "moved":
+        logs.folder.rename(logs.folder.with_name("elsewhere"))
+    elif what == "closed":
+        os.close(PIPELINE.spool("app.jsonl").ring.descriptor)
     else:
         delete(logs.folder / ".spool" if what == "spool folder" else logs.folder)
     assert logger.event("during")
@@ -283,8 +289,8 @@ def test_a_ring_that_was_deleted_is_made_anew(
     logger.event("after")
 
     events = [record["event"] for record in logs.read("app")]
-    assert events == (["during", "after"] if what == "log folder" else ["before", "during", "after"])
-    assert "the ring of app.jsonl was deleted; it has a new one" in capfd.readouterr().err
+    assert events == (["during", "after"] if what in ("log folder", "moved") else ["before", "during", "after"])
+    assert "the ring of app.jsonl was taken away; it has a new one" in capfd.readouterr().err
     assert cipherlog_core.stats().dropped == 0 or "app.jsonl" in cipherlog_core.stats().files
 
 
