@@ -244,6 +244,29 @@ def test_info_is_the_default_and_debug_adds_redacted_diagnostics(
     assert [text for text in texts.splitlines() if told in text] == []
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_debug_tells_no_header_and_nothing_of_prompt_and_answer(mode: Any, origin: str, tmp_path: Path) -> None:
+    """Not by the libraries below either, whichever protocol the client speaks."""
+    asked, environment = "a story of my own", environment_for(origin, tmp_path, LOG_LEVEL="DEBUG")
+
+    async def run() -> list[str]:
+        async with serving(LLM, environment) as (_, llm), serving(ROUTING, environment) as (_, routing):
+            async with Client(f"{llm}/mcp", mode=mode) as client:
+                answers = [(await call(client, it, prompt=asked))["result"] for it in ("ask", "ask_streaming")]
+                assert (await client.call_tool("ask", {"prompt": [asked]})).is_error
+            async with Client(f"{routing}/mcp", mode=mode) as client:
+                await call(client, "validate_routing", task=asked, selected_tool="ask")
+                assert (await client.call_tool("validate_routing", {"task": [asked], "selected_tool": "ask"})).is_error
+            return answers
+
+    answers = asyncio.run(run())
+    found = [it for stem in ("llm-inference", "routing-metadata-server") for it in records(tmp_path, stem)]
+
+    assert [it["level"] for it in found if it["event"] == "http"] == ["DEBUG"] * 6
+    texts = "\n".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
+    assert [told for told in (asked, *answers, "cf-ray") if told in texts] == []
+
+
 def test_the_overhead_of_logging_is_at_most_one_millisecond(tmp_path: Path) -> None:
     """p95 of the time inside tap and logger on the calling thread, per tool call at INFO, with the queue."""
     spent = sorted(asyncio.run(spent_per_call("INFO", "queue", 100, tmp_path)))

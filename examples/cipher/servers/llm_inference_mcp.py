@@ -28,6 +28,8 @@ TIERS: dict[Tier, str] = {
 }
 
 logger = cipherlog_core.start("llm-inference")
+root = logging.getLogger()
+root.setLevel(max(root.level, logging.INFO))  # at DEBUG libraries log what they carry: headers, prompts, answers
 logging.getLogger("httpx").setLevel(logging.WARNING)  # its line for each request says less than the tap's
 server = MCPServer("llm-inference")
 openrouter = httpx.AsyncClient(

@@ -1,6 +1,7 @@
 """Says which tool a task is for, and tracks which was used: an MCP server on stdio, or over HTTP with --port."""
 
 import argparse
+import logging
 from uuid import uuid4
 
 import msgspec
@@ -16,6 +17,8 @@ DOMAINS = {"code": "ask", "story": "ask_streaming"}
 DEFAULT = "general", "ask"
 
 logger = cipherlog_core.start("routing-metadata-server")
+root = logging.getLogger()
+root.setLevel(max(root.level, logging.INFO))  # at DEBUG libraries log what they carry: the tasks, too
 server = MCPServer("routing-metadata")
 
 
