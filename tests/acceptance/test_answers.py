@@ -13,7 +13,7 @@ pytest.importorskip("mcp", reason="the example servers need the extra examples")
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from fleet import records, stdio
@@ -28,6 +28,8 @@ WHOLE = {
 PIECES: dict[str, list[dict[str, Any]]] = {
     "usage apart": [{"choices": [{"delta": {"content": "hi"}}]}, {"choices": [], **USAGE}],
     "failed": [{"choices": [{"delta": {"content": "hi"}}]}, {"choices": [{"delta": {"content": ""}}], **FAILED}],
+    "cut off": [{"choices": [{"delta": {"content": "hi"}}]}],
+    "no stream": [],
 }
 
 
@@ -36,14 +38,17 @@ async def answer(request: Request) -> Response:
     prompt = asked["messages"][0]["content"]
     if not asked["stream"]:
         return JSONResponse(WHOLE[prompt])
-    events = [": OPENROUTER PROCESSING", *(f"data: {json.dumps(piece)}" for piece in PIECES[prompt]), "data: [DONE]"]
+    if prompt == "no stream":
+        return HTMLResponse("<p>a proxy's greeting</p>")
+    events = [": OPENROUTER PROCESSING", *(f"data: {json.dumps(piece)}" for piece in PIECES[prompt])]
+    events += [] if prompt == "cut off" else ["data: [DONE]"]
     return Response("".join(f"{event}\n\n" for event in events), media_type="text/event-stream")
 
 
 def test_odd_answers(tmp_path: Path) -> None:
     """An empty answer and one whose usage comes without a choice are answers; an error in a 200 is an error.
 
-    Its message, which may quote the prompt, is not logged.
+    Its message, which may quote the prompt, is not logged. A stream that lacks its end is an error, too.
     """
 
     async def run(origin: str) -> dict[tuple[str, str], str | None]:
@@ -63,7 +68,9 @@ def test_odd_answers(tmp_path: Path) -> None:
         ("ask", "failed"): None,
         ("ask_streaming", "usage apart"): "hi",
         ("ask_streaming", "failed"): None,
+        ("ask_streaming", "cut off"): None,
+        ("ask_streaming", "no stream"): None,
     }
     costs = records(tmp_path, "openrouter-costs")
-    assert [it["fields"]["outcome"] for it in costs] == ["completed", "stream_error"] * 2
+    assert [it["fields"]["outcome"] for it in costs] == [*["completed", "stream_error"] * 2, "failed", "failed"]
     assert FAILED["error"]["message"] not in "".join(map(str, records(tmp_path, "llm-inference")))

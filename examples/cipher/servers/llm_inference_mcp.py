@@ -72,11 +72,15 @@ def body(prompt: str, tier: Tier, *, stream: bool = False) -> dict[str, object]:
 
 
 async def contents(reply: httpx.Response) -> AsyncIterator[str]:
+    whole = False
     async for line in reply.aiter_lines():
+        whole = whole or line == "data: [DONE]"
         if line.startswith("data: {"):
             for choice in checked(json.loads(line.removeprefix("data: ")))["choices"]:
                 if content := choice["delta"].get("content"):
                     yield content
+    if not whole:
+        raise ToolError("the answer is cut off")
 
 
 def checked(answer: dict[str, Any]) -> dict[str, Any]:
