@@ -13,8 +13,26 @@ import pytest
 pytest.importorskip("mcp", reason="the example servers need the extra examples")
 
 from benchmarks.sustained import environment_for, serving
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from openrouter_tap.simulator import running
 
 LATE = str(Path(__file__).with_name("late.py"))
+
+
+def test_what_answers_without_counts_is_not_healthy(tmp_path: Path) -> None:
+    """A program that has taken the port of a dead server, say, with a page for everybody: a 503, not a 500."""
+
+    async def run() -> tuple[int, Any]:
+        with running(Starlette(routes=[Route("/stats", lambda _: HTMLResponse("<p>hello</p>"))])) as origin:
+            environment = environment_for(origin, tmp_path, HEALTH_OF=f"it={origin}/stats")
+            async with serving("health_server.py", environment) as (_, health), httpx.AsyncClient() as client:
+                reply = await client.get(f"{health}/health")
+                return reply.status_code, reply.json()["servers"]["it"]
+
+    assert asyncio.run(run()) == (503, None)
 
 
 @pytest.mark.parametrize("is_there", [True, False])

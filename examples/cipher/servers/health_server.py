@@ -25,7 +25,7 @@ async def health(_request: Request) -> JSONResponse:
         for name, url in fleet.items():
             try:
                 servers[name] = (await client.get(url)).raise_for_status().json()
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, ValueError) as error:
                 servers[name] = None
                 logger.event("unreachable", level="WARNING", of=name, exc=error)
     healthy = all(stats and stats["durable"] and not stats["dropped"] for stats in servers.values())
