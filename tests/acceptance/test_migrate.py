@@ -200,3 +200,16 @@ def test_logrotate(tmp_path: Path) -> None:
 
     assert rotated["fields"]["message"] == "one"
     assert messages(tmp_path, "llm-inference") == [("WARNING", "two")]
+
+
+def test_the_checklist_finds_each_old_way(tmp_path: Path) -> None:
+    """Its grep names the lines that open a file to append, however they are spelled, and the handlers; no others."""
+    grep = re.search(r"`(grep .*)`$", PAGE, re.MULTILINE)[1]
+    old = [
+        *("open(path, 'a')", 'open(path, "a", encoding="utf-8")', "open(path, mode='a+')", 'path.open("ab")'),
+        *("logging.FileHandler(path)", "RotatingFileHandler(path)", "QueueListener(queue)"),
+    ]
+    others = ["open(path)", 'open("a.txt")', 'open(path, "w")', "path.open('rb')"]
+    (tmp_path / "server.py").write_text("\n".join(old + others))
+
+    assert [line.split(":", 2)[2] for line in shell(grep, tmp_path).splitlines()] == old
