@@ -16,18 +16,19 @@ import cipherlog_core
 
 logger = cipherlog_core.start("health")
 fleet = dict(entry.split("=") for entry in os.environ.get("HEALTH_OF", "").split(",") if entry)
+fresh = httpx.Limits(max_keepalive_connections=0)  # on a kept one a live server may just be hanging up
+client = httpx.AsyncClient(timeout=2, limits=fresh)
 
 
 async def health(_request: Request) -> JSONResponse:
     started = time.perf_counter()
     servers = {"health": msgspec.to_builtins(cipherlog_core.stats())}
-    async with httpx.AsyncClient(timeout=2) as client:
-        for name, url in fleet.items():
-            try:
-                servers[name] = (await client.get(url)).raise_for_status().json()
-            except (httpx.HTTPError, ValueError) as error:
-                servers[name] = None
-                logger.event("unreachable", level="WARNING", of=name, exc=error)
+    for name, url in fleet.items():
+        try:
+            servers[name] = (await client.get(url)).raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            servers[name] = None
+            logger.event("unreachable", level="WARNING", of=name, exc=error)
     healthy = all(stats and stats["durable"] and not stats["dropped"] for stats in servers.values())
     logger.event("health", healthy=healthy, duration_ms=round(1000 * (time.perf_counter() - started), 3))
     return JSONResponse({"healthy": healthy, "servers": servers}, 200 if healthy else 503)

@@ -47,7 +47,7 @@ async def ask(prompt: str, tier: Tier = "fast", session_id: str | None = None, r
         reply = await openrouter.post("/chat/completions", json=body(prompt, tier))
         reply.raise_for_status()
         answer = checked(reply.json())["choices"][0]["message"]["content"] or ""
-        logger.event("answered", tool="ask", tier=tier, characters=len(answer))
+        logger.event("answered", tier=tier, characters=len(answer))
         return answer
 
 
@@ -63,7 +63,7 @@ async def ask_streaming(
             async for piece in contents(reply):
                 pieces.append(piece)
                 await ctx.report_progress(len(pieces), message=piece)
-        logger.event("answered", tool="ask_streaming", tier=tier, pieces=len(pieces))
+        logger.event("answered", tier=tier, pieces=len(pieces))
         return "".join(pieces)
 
 
