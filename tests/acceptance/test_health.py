@@ -22,6 +22,19 @@ from openrouter_tap.simulator import running
 LATE = str(Path(__file__).with_name("late.py"))
 
 
+def test_a_proxy_of_the_environment_is_not_between_health_and_its_fleet(tmp_path: Path) -> None:
+    """Servers of this machine are asked themselves: a proxy elsewhere would know nothing of them."""
+
+    async def run() -> int:
+        async with serving("routing_metadata_mcp.py", environment_for("http://127.0.0.1:1", tmp_path)) as (_, url):
+            settings = {"HEALTH_OF": f"it={url}/stats", "HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": ""}
+            environment = environment_for(url, tmp_path, **settings)
+            async with serving("health_server.py", environment) as (_, health), httpx.AsyncClient() as client:
+                return (await client.get(f"{health}/health")).status_code
+
+    assert asyncio.run(run()) == 200
+
+
 def test_what_answers_without_counts_is_not_healthy(tmp_path: Path) -> None:
     """A program that has taken the port of a dead server, say, with a page for everybody: a 503, not a 500."""
 

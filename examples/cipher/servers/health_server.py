@@ -17,7 +17,7 @@ import cipherlog_core
 logger = cipherlog_core.start("health")
 fleet = dict(entry.split("=") for entry in os.environ.get("HEALTH_OF", "").split(",") if entry)
 fresh = httpx.Limits(max_keepalive_connections=0)  # on a kept one a live server may just be hanging up
-client = httpx.AsyncClient(timeout=2, limits=fresh)
+client = httpx.AsyncClient(timeout=2, limits=fresh, trust_env=False)  # no proxy leads to this machine
 
 
 async def health(_request: Request) -> JSONResponse:
