@@ -278,8 +278,8 @@ class Pipeline:
 
     def _leave(self, spool: Spool, ring: Ring) -> None:
         """Account for what a ring still holds when nobody will empty it any more."""
-        left = ring.read(ring.tail, ring.pending).count(b"\n")
-        if ring.is_safe:
+        left, _, is_safe = ring.held()
+        if is_safe:
             spool.left += left
             fate = "the next start in that folder writes them"
         else:

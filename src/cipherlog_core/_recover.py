@@ -109,7 +109,7 @@ def _empty(log: LogFile, path: str, result: Recovered) -> None:
     try:
         if ring.boot != boot_id():
             ring = _salvage(log, ring, result)
-        records = ring.read(ring.tail, ring.pending).count(b"\n")
+        records, *_ = ring.held()
         while log.move(ring):
             pass
         os.unlink(ring.path)

@@ -140,10 +140,14 @@ class Ring:
         return self.words[HEAD] - self.words[TAIL]
 
     def held(self) -> tuple[int, int, bool]:
-        """Lines and bytes that are not in the log yet, and whether a kill would spare them."""
+        """Records and bytes that are not in the log yet, and whether a kill would spare them.
+
+        Of text, lines that begin with a space belong to the record before them.
+        """
         try:
             lines = self.read(self.tail, self.pending)
-            return lines.count(b"\n"), len(lines), self.is_safe
+            records = lines.count(b"\n") - lines.count(b"\n ") - lines.startswith(b" ")
+            return records, len(lines), self.is_safe
         except (OSError, ValueError):  # another thread has just closed it
             return 0, 0, True
 

@@ -171,20 +171,23 @@ def test_a_folder_that_cannot_be_made_is_told_once(
     assert cipherlog_core.stop()
 
 
+@pytest.mark.parametrize(("as_json", "name"), [("true", "lost.jsonl"), ("false", "lost.log")])
 def test_what_never_could_be_written_is_counted_as_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    as_json: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A stop with a folder that does not come loses what was in memory, and says so."""
+    """A stop with a folder that does not come loses what was in memory, and says so: events, not lines of text."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOG_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("LOG_JSON", as_json)
     logger = cipherlog_core.start("lost")
     for _ in range(3):
-        logger.event("x")
+        logger.event("x", exc=ValueError("of two lines as text"))
 
+    assert cipherlog_core.stats().files[name].written == 0
     assert not cipherlog_core.stop(0.1)
-    file = cipherlog_core.stats().files["lost.jsonl"]
+    file = cipherlog_core.stats().files[name]
     assert (file.accepted, file.written, file.dropped) == (3, 0, 3)
-    assert "3 events of lost.jsonl could not be written: they are lost" in capfd.readouterr().err
+    assert f"3 events of {name} could not be written: they are lost" in capfd.readouterr().err
 
 
 def test_a_read_of_another_process_sees_the_events_soon(logs: Logs) -> None:

@@ -37,9 +37,10 @@ def test_rings_of_dead_processes_are_emptied(spool: Path) -> None:
     left_behind(spool, b"two\nthree\n")
     left_behind(spool, b"cost\n", "openrouter-costs.jsonl")
     left_behind(spool, b"", "empty.jsonl")
+    left_behind(spool, b"text\n    ValueError: no\n      at here\nmore\n", "text.log")
 
     found = recover(str(spool.parent))
-    assert dict(found.records) == {"app.jsonl": 3, "openrouter-costs.jsonl": 1, "empty.jsonl": 0}
+    assert dict(found.records) == {"app.jsonl": 3, "openrouter-costs.jsonl": 1, "empty.jsonl": 0, "text.log": 2}
     assert sorted((spool.parent / "app.jsonl").read_text().split()) == ["one", "three", "two"]
     assert (spool.parent / "openrouter-costs.jsonl").read_text() == "cost\n"
     assert rings(spool) == []
