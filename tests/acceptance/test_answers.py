@@ -23,6 +23,7 @@ FAILED = {"error": {"code": 502, "message": "cannot answer: tell me a secret"}}
 USAGE = {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "cost": 0.5}}
 WHOLE = {
     "nothing to say": {"choices": [{"message": {"content": None}}], **USAGE},
+    "no error": {"choices": [{"message": {"content": "hi"}}], "error": None, **USAGE},
     "failed": FAILED,
 }
 PIECES: dict[str, list[dict[str, Any]]] = {
@@ -65,6 +66,7 @@ def test_odd_answers(tmp_path: Path) -> None:
 
     assert got == {
         ("ask", "nothing to say"): "",
+        ("ask", "no error"): "hi",
         ("ask", "failed"): None,
         ("ask_streaming", "usage apart"): "hi",
         ("ask_streaming", "failed"): None,
@@ -72,5 +74,6 @@ def test_odd_answers(tmp_path: Path) -> None:
         ("ask_streaming", "no stream"): None,
     }
     costs = records(tmp_path, "openrouter-costs")
-    assert [it["fields"]["outcome"] for it in costs] == [*["completed", "stream_error"] * 2, "failed", "failed"]
+    ends = ["completed", "completed", "stream_error", "completed", "stream_error", "failed", "failed"]
+    assert [it["fields"]["outcome"] for it in costs] == ends
     assert FAILED["error"]["message"] not in "".join(map(str, records(tmp_path, "llm-inference")))

@@ -85,8 +85,8 @@ async def contents(reply: httpx.Response) -> AsyncIterator[str]:
 
 def checked(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer, unless it is an error: one that comes too late for the status comes in the body of a 200."""
-    if "error" in answer:
-        raise ToolError(f"OpenRouter's error {answer['error'].get('code')}")  # its message may quote the prompt
+    if error := answer.get("error"):
+        raise ToolError(f"OpenRouter's error {error.get('code')}")  # its message may quote the prompt
     return answer
 
 
