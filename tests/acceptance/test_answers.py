@@ -25,18 +25,22 @@ WHOLE = {
     "nothing to say": {"choices": [{"message": {"content": None}}], **USAGE},
     "no error": {"choices": [{"message": {"content": "hi"}}], "error": None, **USAGE},
     "failed": FAILED,
+    "refused": {"error": {"code": 402, "message": "tell me a secret", "metadata": {"error_type": "payment_required"}}},
 }
 PIECES: dict[str, list[dict[str, Any]]] = {
     "usage apart": [{"choices": [{"delta": {"content": "hi"}}]}, {"choices": [], **USAGE}],
     "failed": [{"choices": [{"delta": {"content": "hi"}}]}, {"choices": [{"delta": {"content": ""}}], **FAILED}],
     "cut off": [{"choices": [{"delta": {"content": "hi"}}]}],
     "no stream": [],
+    "refused": [],
 }
 
 
 async def answer(request: Request) -> Response:
     asked = await request.json()
     prompt = asked["messages"][0]["content"]
+    if prompt == "refused":
+        return JSONResponse(WHOLE[prompt], 402)
     if not asked["stream"]:
         return JSONResponse(WHOLE[prompt])
     if prompt == "no stream":
@@ -49,31 +53,38 @@ async def answer(request: Request) -> Response:
 def test_odd_answers(tmp_path: Path) -> None:
     """An empty answer and one whose usage comes without a choice are answers; an error in a 200 is an error.
 
-    Its message, which may quote the prompt, is not logged. A stream that lacks its end is an error, too.
+    Its message, which may quote the prompt, is not logged. A stream that lacks its end is an error, too. The client is
+    told which.
     """
 
-    async def run(origin: str) -> dict[tuple[str, str], str | None]:
-        got: dict[tuple[str, str], str | None] = {}
+    async def run(origin: str) -> dict[tuple[str, str], str]:
+        got: dict[tuple[str, str], str] = {}
         async with stdio("llm_inference_mcp.py", origin, tmp_path) as client:
             for tool, prompts in (("ask", WHOLE), ("ask_streaming", PIECES)):
                 for prompt in prompts:
                     reply = await client.call_tool(tool, {"prompt": prompt})
-                    got[tool, prompt] = None if reply.is_error else reply.structured_content["result"]
+                    got[tool, prompt] = reply.content[0].text if reply.is_error else reply.structured_content["result"]
         return got
 
     with running(Starlette(routes=[Route("/api/v1/chat/completions", answer, methods=["POST"])])) as origin:
         got = asyncio.run(run(origin))
 
-    assert got == {
+    assert {key: text.removeprefix(f"Error executing tool {key[0]}: ") for key, text in got.items()} == {
         ("ask", "nothing to say"): "",
         ("ask", "no error"): "hi",
-        ("ask", "failed"): None,
+        ("ask", "failed"): "OpenRouter's error 502",
+        ("ask", "refused"): "OpenRouter's error 402",
         ("ask_streaming", "usage apart"): "hi",
-        ("ask_streaming", "failed"): None,
-        ("ask_streaming", "cut off"): None,
-        ("ask_streaming", "no stream"): None,
+        ("ask_streaming", "failed"): "OpenRouter's error 502",
+        ("ask_streaming", "cut off"): "the answer is cut off",
+        ("ask_streaming", "no stream"): "the answer is cut off",
+        ("ask_streaming", "refused"): "OpenRouter's error 402",
     }
     costs = records(tmp_path, "openrouter-costs")
-    ends = ["completed", "completed", "stream_error", "completed", "stream_error", "failed", "failed"]
+    ends = ["completed", "completed", "stream_error", "http_error"]
+    ends += ["completed", "stream_error", "failed", "failed", "http_error"]
     assert [it["fields"]["outcome"] for it in costs] == ends
+    assert [it["fields"]["error"]["type"] for it in costs if it["fields"]["http_status"] == 402] == 2 * [
+        "payment_required"
+    ]
     assert FAILED["error"]["message"] not in "".join(map(str, records(tmp_path, "llm-inference")))

@@ -44,8 +44,7 @@ openrouter = httpx.AsyncClient(
 async def ask(prompt: str, tier: Tier = "fast", session_id: str | None = None, request_id: str | None = None) -> str:
     """The whole answer of the tier's model."""
     with bind(session_id=session_id, request_id=request_id or uuid4().hex), tag(tier_id=tier, tool="ask"):
-        reply = await openrouter.post("/chat/completions", json=body(prompt, tier))
-        reply.raise_for_status()
+        reply = accepted(await openrouter.post("/chat/completions", json=body(prompt, tier)))
         answer = checked(reply.json())["choices"][0]["message"]["content"] or ""
         logger.event("answered", tier=tier, characters=len(answer))
         return answer
@@ -59,8 +58,9 @@ async def ask_streaming(
     with bind(session_id=session_id, request_id=request_id or uuid4().hex), tag(tier_id=tier, tool="ask_streaming"):
         pieces: list[str] = []
         async with openrouter.stream("POST", "/chat/completions", json=body(prompt, tier, stream=True)) as reply:
-            reply.raise_for_status()
-            async for piece in contents(reply):
+            if reply.is_error:
+                await reply.aread()  # what kind of error it is stands in the cost record, too
+            async for piece in contents(accepted(reply)):
                 pieces.append(piece)
                 await ctx.report_progress(len(pieces), message=piece)
         logger.event("answered", tier=tier, pieces=len(pieces))
@@ -69,6 +69,13 @@ async def ask_streaming(
 
 def body(prompt: str, tier: Tier, *, stream: bool = False) -> dict[str, object]:
     return {"model": TIERS[tier], "stream": stream, "messages": [{"role": "user", "content": prompt}]}
+
+
+def accepted(reply: httpx.Response) -> httpx.Response:
+    """The reply, unless its status is that of an error."""
+    if reply.is_error:
+        raise ToolError(f"OpenRouter's error {reply.status_code}")  # its body may quote the prompt
+    return reply
 
 
 async def contents(reply: httpx.Response) -> AsyncIterator[str]:
@@ -86,7 +93,7 @@ async def contents(reply: httpx.Response) -> AsyncIterator[str]:
 def checked(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer, unless it is an error: one that comes too late for the status comes in the body of a 200."""
     if error := answer.get("error"):
-        raise ToolError(f"OpenRouter's error {error.get('code')}")  # its message may quote the prompt
+        raise ToolError(f"OpenRouter's error {error.get('code')}")
     return answer
 
 
