@@ -35,7 +35,7 @@ _RUN = b"a" * 20
 _CLASSES = bytes(97 if bytes([c]).isalnum() or c in b"_-" else 63 if c in b"@=%'\\" else 32 for c in range(256))
 _STARTS = re.compile(_secrets.STARTS.encode()).search
 _QUERY = re.compile(_secrets.QUERY.encode()).search
-_QUOTED = re.compile(_secrets.QUOTED.encode()).search
+_QUOTED = re.compile(_secrets.QUOTED.encode()).findall
 _ENCODED = re.compile(b"%(?:3[Dd]|40)").search
 _SCHEME = re.compile(b"(?i:bearer|basic)").search
 _MEMBERS = re.compile(rb'"([^"\\]*)":').findall
@@ -232,7 +232,7 @@ def _have_clean_names(objects: Names, data: bytes, fields: Any, bound: Mapping[s
 
 def _are_clean(data: bytes, names: Names, fields: Mapping[str, object], bound: Mapping[str, object]) -> bool:
     """Whether no name in *data* is that of a secret; if so, `clean` will know the next of its kind by its *names*."""
-    if any(_secrets.is_secret(name.decode()) for name in _MEMBERS(data)):
+    if _has_secret_name(_MEMBERS(data)):
         return False
     if fields:
         objects = {name: tuple(value) for name, value in {**bound, **fields}.items() if type(value) is dict}
@@ -256,7 +256,7 @@ def _is_odd(data: bytes) -> bool:
         or (_AT in data and b"://" in data)
         or (_EQUALS in data and (_QUESTION in data or _AND in data or _HASH in data) and _QUERY(data) is not None)
         or (_PERCENT in data and _ENCODED(data) is not None)
-        or ((_APOSTROPHE in data or _BACKSLASH in data) and _has_mapping(data) and _QUOTED(data) is not None)
+        or ((_APOSTROPHE in data or _BACKSLASH in data) and _has_mapping(data) and _has_secret_name(_QUOTED(data)))
         or any(needle in data for needle in _needles)
     )
 
@@ -264,6 +264,10 @@ def _is_odd(data: bytes) -> bool:
 def _has_mapping(data: bytes) -> bool:
     """Whether a text in *data* may show a mapping, or a list of pairs."""
     return _BRACE in data[1:] or (_BRACKET in data and (b"('" in data or b"(b'" in data))
+
+
+def _has_secret_name(names: list[bytes]) -> bool:
+    return any(_secrets.is_secret(name.decode()) for name in names)
 
 
 def _has_live(run: bytes) -> bool:

@@ -71,10 +71,9 @@ QUERY = (
     r"(?:api[_-]?key|key|token|secret|password|passwd|signature|sig)(?:=|%3D))"
 )
 """A parameter of a URL that holds a secret, up to its value."""
-_HEADERS = r"(?:proxy-)?authorization|(?:set-)?cookie|x-api-key|x-goog-api-key|api-key"
-_FIELDS = r"(?:access_|refresh_|id_)?token|client_secret|password|passwd|api_key|aws_secret_access_key"
-QUOTED = rf"(?i:(?:{_HEADERS}|{_FIELDS})\\*+['\"]\s?[,:])"
-"""The name of a secret in a mapping, or a list of pairs, that was made text by JSON or `repr`."""
+QUOTED = r"['\"]([A-Za-z_-]{5,25})\\*+['\"]\s?[,:]"
+"""A name in a mapping, or a list of pairs, that was made text by JSON or `repr`."""
+_HEADERS = frozenset(["authorization", "proxyauthorization", "cookie", "setcookie", "apikey", "xapikey", "xgoogapikey"])
 
 
 def _where_a_word_begins(start: str, others: str) -> str:
@@ -103,11 +102,9 @@ _USER_ENCODED = re.compile(
     r"(%3A(?://|%2F%2F))((?:[A-Za-z0-9._~!$&*+,;=-]|%(?!40|2F|3A%2F)[0-9A-F]{2})++)%40", re.IGNORECASE
 )
 _QUERY = re.compile(rf"({QUERY})((?:[^\s&#\"'<>()\[\]{{}}\\%]|%(?!2[2067])[0-9A-Fa-f]{{2}})++)")
-_QUOTED = re.compile(
-    rf"((?i:(?:(?<=\(['\"])|(?<=\(b['\"]))(?:{_HEADERS})\\*+['\"]\s?,"
-    rf"|(?<=['\"])(?:{_HEADERS}|{_FIELDS})\\*+['\"]\s?:)\s?b?\\*+['\"])([^'\"\\]++)"
-)
-_FORMAT = re.compile(r"[{}<>()\[\]]|%s|%\(")  # of a template, not of a value
+_NAME = re.compile(QUOTED)
+_VALUE = re.compile(r"\s?b?(\\*+)(['\"])((?:[^\\'\"]++|(?!\1\2)\\*+['\"]|\\++(?!['\"]))*+)")  # to a quote as its first
+_TEMPLATE = re.compile(r"(?<![^\s:=,$])(?:\{[^{}]*\}|<[^<>]*>|\[[^][]*\]|\([^()]*\)|%s|%\(\w+\)s)(?![^\s:=,;])")
 _LONG = 16
 _SHORTEST_USER = 6  # and password, in base64
 
@@ -196,7 +193,8 @@ def _basic(match: re.Match[str]) -> str:
 def _user(match: re.Match[str]) -> str:
     user = match[2]
     has_password = ":" in user or "%3A" in user.upper() or len(user) >= _LONG
-    if not has_password or _FORMAT.search(user):
+    rest = user.replace(MARK, "")
+    if not has_password or rest.startswith("[") or _TEMPLATE.search(rest):
         return match[0]
     return f"{match[1]}{MARK}{match[0][match.end(2) - match.start() :]}"
 
@@ -207,11 +205,28 @@ def _query(match: re.Match[str]) -> str:
     return match[1] + MARK if len(match[2]) >= least else match[0]
 
 
-def _quoted(match: re.Match[str]) -> str:
-    value, is_cookie = match[2], "cookie" in match[1].lower()
-    secret = value if is_cookie else value.rpartition(" ")[2]  # of several cookies the last may be a short one
-    is_none = len(secret) < LEAST or (is_cookie and "=" not in value)
-    return match[0] if is_none or value == MARK or _FORMAT.search(value) else match[1] + MARK
+def _without_named(text: str) -> str:
+    parts, at = [], 0
+    for name in _NAME.finditer(text):
+        if name.start() >= at and _tells(name) and (value := _VALUE.match(text, name.end())):
+            parts += [text[at : value.start(3)], _named(name[1].lower(), value[3])]
+            at = value.end()
+    return "".join([*parts, text[at:]])
+
+
+def _tells(name: re.Match[str]) -> bool:
+    """Whether what follows is a secret: in a mapping by any of our names, in a pair only by one of a header."""
+    if name[0].endswith(":"):
+        return is_secret(name[1])
+    before = name.string[max(0, name.start() - 2) : name.start()]
+    return before.endswith(("(", "(b")) and name[1].lower().replace("-", "").replace("_", "") in _HEADERS
+
+
+def _named(name: str, value: str) -> str:
+    rest, is_cookie = value.replace(MARK, ""), "cookie" in name
+    secret = rest if is_cookie else rest.rpartition(" ")[2]  # of several cookies the last may be a short one
+    is_none = len(secret) < LEAST or (is_cookie and "=" not in rest)
+    return value if is_none or _TEMPLATE.search(rest) else MARK
 
 
 def _without_pem(text: str) -> str:
@@ -232,6 +247,6 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("@", partial(_USER.sub, _user)),
     ("%40", partial(_USER_ENCODED.sub, _user)),
     ("", partial(_QUERY.sub, _query)),
-    ("", partial(_QUOTED.sub, _quoted)),
+    ("", _without_named),
 )
 """What is done to a text that contains the first, in lower case."""

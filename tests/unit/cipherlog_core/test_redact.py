@@ -66,6 +66,17 @@ def cleaned(fields: dict[str, Any], bound: dict[str, Any] | None = None) -> dict
         ("[('cookie', 'id=abcdefgh')]", f"[('cookie', '{MARK}')]"),
         ("[(b'OK'), (b'Set-Cookie', b'id=abcdefgh')]", f"[(b'OK'), (b'Set-Cookie', b'{MARK}')]"),
         ("{'Cookie': 'id=abcdefgh; a=b'}", f"{{'Cookie': '{MARK}'}}"),
+        (f"{{'cookie': 'jwt={JWT}; sid=abcdefgh'}}", f"{{'cookie': '{MARK}'}}"),
+        ("sqs://AKIAIOSFODNN7EXAMPLE:hunter2@queue", f"sqs://{MARK}@queue"),
+        ("https://me:hun(ter{2@host", f"https://{MARK}@host"),
+        ("{'password': 'hun(ter)2}hunter2'}", f"{{'password': '{MARK}'}}"),
+        (repr({"password": "hun'ter2-hunter2"}), f"{{'password': \"{MARK}\"}}"),
+        (repr({"password": "hun'ter2\\\"hunter2"}), f"{{'password': '{MARK}'}}"),
+        (json.dumps({"password": 'hun"ter2\\hunter2', "a": 1}), f'{{"password": "{MARK}", "a": 1}}'),
+        (
+            json.dumps(json.dumps({"password": 'hun"ter2\\hunter2', "a": 1})),
+            f'"{{\\"password\\": \\"{MARK}\\", \\"a\\": 1}}"',
+        ),
         (f"\ud800 {OPEN_ROUTER}", f"\ud800 {MARK}"),
         (f"\x1b[1;31m{OPEN_ROUTER}\x1b[0m", f"\x1b[1;31m{MARK}\x1b[0m"),
         (f"\x1b[32m{JWT}\x1b[0m", f"\x1b[32m{MARK}\x1b[0m"),
@@ -86,6 +97,15 @@ def test_a_field_of_a_telling_name_loses_its_value(name: str) -> None:
         assert cleaned({"a": {spelt: 5}, "b": None}) == {"a": {spelt: MARK}, "b": None}
         assert cleaned({"a": 1}, {spelt: "x"}) == {"a": 1, spelt: MARK}
         assert cleaned({spelt: None}) == {spelt: None}
+
+
+@pytest.mark.parametrize("name", sorted(_secrets.NAMES))
+def test_a_mapping_made_text_loses_the_same_values(name: str) -> None:
+    """By `repr` and by JSON, in any spelling of the name."""
+    pascal = name.title().replace("_", "")
+    for spelt in (name, name.upper(), name.replace("_", "-").title(), pascal, pascal[0].lower() + pascal[1:]):
+        for text in (repr, json.dumps):
+            assert clean_text(text({"a": 1, spelt: "id=abcdefgh"})) == text({"a": 1, spelt: MARK})
 
 
 def test_a_shape_that_was_clean_does_not_vouch_for_another() -> None:
@@ -225,6 +245,8 @@ def benign() -> list[str]:
         "PYTHONHASHSEED=0 pytest -q tests/unit::test_key[param-1]",
         "Cookie policy: we use no cookies.",
         "{'authorization': None, 'token': ''}",
+        "{'authorization': 'Bearer {token}', 'password': '<your password>', 'cookie': 'sid=%s; id=%(id)s'}",
+        "scheme://[user:password@]host, http://${USER}:${PASSWORD}@host",
     ]
     return fixed + [make() for make in itertools.islice(itertools.cycle(made), 200 - len(fixed))]
 
@@ -291,6 +313,9 @@ PIECES = [
     "-----END ",
     "'authorization': '",
     "('cookie', '",
+    "'password': \"",
+    "'cookie': '=<",
+    "://a:<{",
     '\\"token\\":',
     "a",
     "A",
