@@ -66,8 +66,9 @@ _SHAPES = {
 }
 STARTS = "|".join([*_SHAPES, "eyJ"])
 """How keys begin that are known by their shape."""
-QUERY = (
-    r"(?i:(?:[?&#]|%3F|%26)(?:[a-z]{1,16}[_-]){0,2}"
+QUERY = (  # one class at its start, in which no letter is: `re` then skips to the next of it
+    r"[?&#%6](?:(?<=[?&#])(?:amp;)?|(?<=%)(?:3[Ff]|26)|(?<=u0026))"
+    r"(?i:(?:[a-z]{1,16}[_-]){0,3}(?:access|refresh|auth|id|client|private)?"
     r"(?:api[_-]?key|key|token|secret|password|passwd|signature|sig)(?:=|%3D))"
 )
 """A parameter of a URL that holds a secret, up to its value."""
@@ -82,8 +83,9 @@ def _where_a_word_begins(start: str, others: str) -> str:
     The literal stands first, and what is before it is looked at from behind it: `re` then goes from one to the next,
     and does not try each place in a text.
     """
-    colours = (r"[\[;][0-9]m", r"[\[;][0-9]{2}m", r"[\[;][0-9]{3}m")  # with what keeps one key from being many
-    escapes = ("%[0-9A-Fa-f]{2}", r"\\[nrtvf]", r"\\x[0-9a-f]{2}", r"\\u[0-9a-f]{4}", *colours)
+    # Each with what keeps one key from being many.
+    colours = (r"\[[mK]", r"[\[;][0-9]m", r"[\[;][0-9]{2}m", r"[\[;][0-9]{3}m")
+    escapes = ("%[0-9A-Fa-f]{2}", r"\\[abfnrtv0]", r"\\x[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}", *colours)
     ends = "|".join(f"(?<={escape}{start})" for escape in escapes)
     return f"{start}(?:(?<![{others}]{start})|{ends})"
 
@@ -97,11 +99,11 @@ _BEARER = re.compile(rf"(bearer{_GAP})((?:[A-Za-z0-9._~+/=-]|%2[BFbf]|%3[Dd]){{1
 _BASIC = re.compile(rf"(basic{_GAP})((?:[A-Za-z0-9+/_-]|%2[BFbf]){{6,}}+(?:=|%3[Dd]){{0,2}})", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN[A-Z0-9 %+]{0,60}PRIVATE(?: |%20|\+)KEY")
 _PEM_END = re.compile(r"-----END[A-Z0-9 %+]{0,60}-----")
-_USER = re.compile(r"(://)([^\s/?#\"'<>\\]+)@")
+_USER = re.compile(r"(:\\*+/\\*+/)([^\s/?#\"'<>\\]+)@")
 _USER_ENCODED = re.compile(
     r"(%3A(?://|%2F%2F))((?:[A-Za-z0-9._~!$&*+,;=-]|%(?!40|2F|3A%2F)[0-9A-F]{2})++)%40", re.IGNORECASE
 )
-_QUERY = re.compile(rf"({QUERY})((?:[^\s&#\"'<>()\[\]{{}}\\%]|%(?!2[2067])[0-9A-Fa-f]{{2}})++)")
+_QUERY = re.compile(rf"({QUERY})((?:\[redacted\]|[^\s&#\"'<>()\[\]{{}}\\%]|%(?!2[2067])[0-9A-Fa-f]{{2}})++)")
 _NAME = re.compile(QUOTED)
 _VALUE = re.compile(r"\s?b?(\\*+)(['\"])((?:[^\\'\"]++|(?!\1\2)\\*+['\"]|\\++(?!['\"]))*+)")  # to a quote as its first
 _TEMPLATE = re.compile(r"(?<![^\s:=,$])(?:\{[^{}]*\}|<[^<>]*>|\[[^][]*\]|\([^()]*\)|%s|%\(\w+\)s)(?![^\s:=,;])")
