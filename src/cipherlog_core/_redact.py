@@ -91,8 +91,9 @@ def read_environment() -> None:
     with suppress(Exception):
         found = {
             value: None
-            for name, value in list(os.environ.items())
-            if _LEAST_LIVE <= len(value) <= _LONGEST_LIVE
+            for name, text in list(os.environ.items())
+            if (value := text.strip())  # a secret that comes out of a file ends in a newline, and is used without
+            and _LEAST_LIVE <= len(value) <= _LONGEST_LIVE
             and _LIVE_NAME.search(name)
             and value.encode("utf-8", "replace").decode() == value
             and not (os.path.isabs(value) and os.path.exists(value))

@@ -190,7 +190,7 @@ def test_what_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         "KEY_FILE": str(tmp_path),
     }
     for name, value in {**taken, **left}.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, f" {value}\n")
     read_environment()
     assert [clean_text(f"<{value}>") for value in taken.values()] == [f"<{MARK}>"] * 3
     assert [clean_text(f"<{value}>") for value in left.values()] == [f"<{value}>" for value in left.values()]
