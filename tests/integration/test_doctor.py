@@ -56,6 +56,16 @@ def doctor(folder: Path, **environment: str) -> tuple[int, str]:
     return done.returncode, " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("scheme", ["http", "htp"])
+def test_a_password_in_a_variable_is_not_printed(tmp_path: Path, scheme: str) -> None:
+    """Whether the variable can be used or not; what is printed may be pasted anywhere. Brackets are no markup."""
+    _, text = doctor(tmp_path / "[/x]", LOG_OTLP_ENDPOINT=f"{scheme}://me:hunter2-hunter2@host:4318")
+
+    assert "hunter2" not in text
+    assert f"{scheme}://[redacted]@host:4318" in text
+    assert "[/x]" in text
+
+
 def test_all_is_well(tmp_path: Path) -> None:
     """Nothing logged yet, and then a log that is as it should be; nothing is created by looking."""
     code, text = doctor(tmp_path / "logs")

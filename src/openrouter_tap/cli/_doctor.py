@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cipherlog_core import schemas as core_schemas
 from cipherlog_core.reading import (
@@ -29,6 +30,7 @@ from cipherlog_core.reading import (
     segments,
 )
 from openrouter_tap import schemas
+from openrouter_tap._bridge import clean_text
 from openrouter_tap._options import NO_HOST, Switch, no_hosts
 
 __all__ = ["examine"]
@@ -61,7 +63,7 @@ def examine(console: Console) -> bool:
     console.print(_settings(choices))
     findings = [*_settings_findings(choices), *_folder(folders), *_rings(folders), *_logs(folders)]
     for finding in findings:
-        console.print(f"{'ok' if finding.is_fine else '!!'}  {finding.text}", highlight=False, markup=False)
+        console.print(_shown(f"{'ok' if finding.is_fine else '!!'}  {finding.text}"), highlight=False)
     wrong = sum(not finding.is_fine for finding in findings)
     console.print(f"\n{'All is well.' if not wrong else f'{wrong} of {len(findings)} findings need a look (!!).'}")
     return not wrong
@@ -85,13 +87,18 @@ def _settings(choices: list[Choice]) -> Table:
         table.add_column(heading)
     for choice in choices:
         origin = "default" if choice.text is None else f"bad: {choice.text!r}" if choice.trouble else "environment"
-        table.add_row(choice.variable, "-" if choice.value is None else str(choice.value), origin)
+        table.add_row(choice.variable, _shown("-" if choice.value is None else str(choice.value)), _shown(origin))
     switch = Switch.of(os.environ)
     table.add_row("OPENROUTER_TAP", "on" if switch.is_on else "off", switch.origin)
     for variable in _TAP_VARIABLES:
         value = os.environ.get(variable)
-        table.add_row(variable, value or "-", "environment" if value else "default")
+        table.add_row(variable, _shown(value or "-"), "environment" if value else "default")
     return table
+
+
+def _shown(text: str) -> Text:
+    """*text* without secrets, and without markup: what is printed here is pasted into reports."""
+    return Text(clean_text(text))
 
 
 def _settings_findings(choices: list[Choice]) -> Iterator[Finding]:
