@@ -112,7 +112,10 @@ def boot_id() -> bytes:
 
 
 def make_folder(path: str, mode: int = 0o700) -> None:
-    """Create *path* and what is missing above it with *mode*, whatever the umask; folders that exist keep theirs."""
+    """Create *path* and what is missing above it with *mode*, whatever the umask; folders that exist keep theirs.
+
+    What root makes belongs to the owner of the folder that it is in, as files do.
+    """
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -130,6 +133,27 @@ def make_folder(path: str, mode: int = 0o700) -> None:
             if mode & ~made:
                 with suppress(OSError):  # not everywhere can a mode be set
                     os.chmod(folder, made | mode)
+            with suppress(OSError):
+                _give_folder(folder)
+
+
+def _give_folder(path: str) -> None:
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_DIRECTORY | _SAFE
+        )  # a link may be there by now, to another's file
+        try:
+            _give(path, descriptor)
+        finally:
+            close(descriptor)
+
+
+def _give(path: str, descriptor: int) -> None:
+    """Have what root made at *path* belong to who logs there."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        folder = os.stat(os.path.dirname(path) or ".")
+        if folder.st_uid:
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
 def open_regular(path: str, flags: int, mode: int = 0o600, *, may_be_linked: bool = False) -> int:
@@ -177,10 +201,7 @@ def _create(path: str, flags: int, mode: int) -> int | None:
     try:
         if hasattr(os, "fchmod"):
             os.fchmod(descriptor, mode)
-        if hasattr(os, "geteuid") and os.geteuid() == 0:  # what root makes belongs to who logs there
-            folder = os.stat(os.path.dirname(path) or ".")
-            if folder.st_uid:
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        _give(path, descriptor)
     except OSError:  # the file is there, and will be opened by the next try
         close(descriptor)
         raise

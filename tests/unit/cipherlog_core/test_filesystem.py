@@ -72,7 +72,13 @@ def test_what_root_makes_belongs_to_who_owns_the_folder(tmp_path: Path) -> None:
     for name in ("new", "old"):
         os.close(open_regular(str(tmp_path / name), os.O_RDWR | os.O_CREAT))
 
-    assert [(tmp_path / name).stat().st_uid for name in ("new", "old")] == [65534, 0]
+    make_folder(str(tmp_path / "logs" / ".spool"))
+    assert [(tmp_path / name).stat().st_uid for name in ("new", "old", "logs", "logs/.spool")] == [
+        65534,
+        0,
+        65534,
+        65534,
+    ]
 
 
 def test_a_folder_of_any_depth(tmp_path: Path) -> None:
