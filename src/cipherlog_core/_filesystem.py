@@ -22,6 +22,7 @@ __all__ = [
     "filesystem_of",
     "is_file",
     "is_network",
+    "is_own",
     "make_folder",
     "open_regular",
     "require_steady",
@@ -154,6 +155,24 @@ def _give(path: str, descriptor: int) -> None:
         folder = os.stat(os.path.dirname(path) or ".")
         if folder.st_uid:
             os.fchown(descriptor, folder.st_uid, folder.st_gid)
+
+
+def is_own(path: str, beside: str) -> bool:
+    """Whether the folder *path*, where there is one, is no symlink and belongs to somebody to be trusted.
+
+    That is this user, root, and the owner of the folder that it is in or of the folder *beside*.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError:  # who goes on to use it is told why it cannot be
+        return True
+    if stat.S_ISLNK(status.st_mode) or not hasattr(os, "geteuid"):
+        return not stat.S_ISLNK(status.st_mode)
+    owners = {0, os.geteuid()}
+    for folder in (os.path.dirname(path), beside):
+        with suppress(OSError):
+            owners.add(os.stat(folder).st_uid)
+    return status.st_uid in owners
 
 
 def open_regular(path: str, flags: int, mode: int = 0o600, *, may_be_linked: bool = False) -> int:

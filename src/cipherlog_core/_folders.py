@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import NamedTuple, Self
 
-from cipherlog_core._filesystem import HAS_LOCKS, make_folder
+from cipherlog_core._filesystem import HAS_LOCKS, is_own, make_folder
 
 __all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders", "not_durable"]
 
@@ -39,14 +39,23 @@ class Folders(NamedTuple):
         """Create what is missing. Who may read the logs may look into their folder. Raises `OSError`."""
         readers = self.mode & 0o044
         make_folder(self.logs, 0o700 | readers | readers >> 2)
-        if os.path.islink(self.spool):
-            raise OSError(errno.ELOOP, "a symlink; LOG_SPOOL_DIR is for rings that are to be elsewhere", self.spool)
-        make_folder(self.spool)
+        self.make_own(self.spool)
+
+    def make_own(self, rings: str) -> None:
+        """Create the folder *rings* if it is missing. Raises `OSError` if a symlink or another user's is there."""
+        make_folder(rings)
+        if not is_own(rings, self.logs):
+            raise OSError(errno.EPERM, "a symlink, or another user's: who owns it could read or exchange a ring", rings)
 
     @property
     def rings(self) -> list[str]:
         """The folders in which rings may be."""
         return [self.spool] if self.elsewhere is None else [self.spool, self.elsewhere]
+
+    @property
+    def own_rings(self) -> list[str]:
+        """Those of them in which nobody else can have planted one."""
+        return [folder for folder in self.rings if is_own(folder, self.logs)]
 
 
 def _absolute(folder: str) -> str:

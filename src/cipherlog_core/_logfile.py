@@ -241,7 +241,7 @@ class LogFile:
     def _ring_of(self, entry: Entry) -> Ring | None:
         if entry.boot != boot_id():  # neither ledger nor ring are what they were when the machine went down
             return None
-        for folder in self.folders.rings:
+        for folder in self.folders.own_rings:
             try:
                 return Ring.attach(os.path.join(folder, entry.ring))
             except (OSError, BadRingError):

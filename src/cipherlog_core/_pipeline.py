@@ -15,7 +15,7 @@ from functools import partial
 from cipherlog_core import _record
 from cipherlog_core._archive import Archiver, Log
 from cipherlog_core._console import Console
-from cipherlog_core._filesystem import filesystem_of, is_network, make_folder
+from cipherlog_core._filesystem import filesystem_of, is_network
 from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders, not_durable
 from cipherlog_core._lines import describe_drops
 from cipherlog_core._logfile import LogFile
@@ -212,10 +212,10 @@ class Pipeline:
         trouble = None
         for folder in folders.rings:
             try:
-                folders.make() if folder == folders.spool else make_folder(folder)
+                folders.make() if folder == folders.spool else folders.make_own(folder)
                 return Ring.create(folder, name, size), None
             except OSError as error:
-                trouble = trouble or error
+                trouble = error
         try:
             return Ring.anonymous(name, size), trouble
         except (OSError, ValueError):  # more than there is

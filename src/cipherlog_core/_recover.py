@@ -52,7 +52,7 @@ class RingFile(NamedTuple):
 
 def ring_files(folders: Folders) -> Iterator[RingFile]:
     """All rings, of living and of dead processes. Raises `OSError` where a folder cannot be read."""
-    for folder in folders.rings:
+    for folder in folders.own_rings:
         try:
             names = sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):

@@ -13,7 +13,10 @@ from conftest import Logs, checked, content, delete
 
 import cipherlog_core
 from cipherlog_core import _ring
+from cipherlog_core._folders import Folders
 from cipherlog_core._pipeline import PIPELINE
+
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 
 
 @pytest.fixture(autouse=True)
@@ -315,6 +318,35 @@ def test_rings_are_kept_elsewhere_where_the_log_folder_cannot_hold_them(
     assert [record["event"] for record in logs.read("app")] == ["x"]
     assert cipherlog_core.stop()
     assert not list((tmp_path / "rings").rglob("*.ring"))
+
+
+@pytest.mark.parametrize("planted", ["link", pytest.param("folder", marks=NEEDS_ROOT)])
+def test_no_ring_is_kept_where_another_user_could_read_it(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, planted: str
+) -> None:
+    """In a ``LOG_SPOOL_DIR`` that all may write to, as /dev/shm, anybody can be first with the folder's name."""
+    require = _ring.require_steady
+    monkeypatch.setattr(
+        _ring, "require_steady", lambda folder: require("/proc" if folder.startswith(str(logs.folder)) else folder)
+    )
+    monkeypatch.setenv("LOG_SPOOL_DIR", str(tmp_path))
+    theirs = tmp_path / "theirs"
+    elsewhere = Path(str(Folders.of(str(logs.folder), str(tmp_path)).elsewhere))
+    theirs.mkdir()
+    if planted == "link":
+        elsewhere.symlink_to(theirs)
+    else:
+        theirs.rename(elsewhere)
+        os.chown(elsewhere, 65534, 65534)
+        theirs = elsewhere
+    (theirs / "app.jsonl.1-abc.ring").write_text("planted")
+    logger = cipherlog_core.start("app")
+    assert logger.event("x")
+
+    assert not cipherlog_core.stats().durable
+    assert "a symlink, or another user's" in caplog.text
+    assert [path.read_text() for path in theirs.iterdir()] == ["planted"]
+    assert [record["event"] for record in logs.read("app")] == ["x"]
 
 
 def test_a_network_file_system_is_told(
