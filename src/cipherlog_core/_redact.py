@@ -257,7 +257,7 @@ def _is_odd(data: bytes) -> bool:
         _CAPITAL(data) is not None
         or (_AT in data and (b"://" in data or b":\\\\" in data))
         or (_EQUALS in data and (_QUESTION in data or _AND in data or _HASH in data) and _QUERY(data) is not None)
-        or (_PERCENT in data and _ENCODED(data) is not None)
+        or (_PERCENT in data and (_ENCODED(data) is not None or _has_secret_name(_QUOTED(data))))
         or ((_APOSTROPHE in data or _BACKSLASH in data) and _has_mapping(data) and _has_secret_name(_QUOTED(data)))
         or any(needle in data for needle in _needles)
     )

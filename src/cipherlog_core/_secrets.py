@@ -72,8 +72,9 @@ QUERY = (  # one class at its start, in which no letter is: `re` then skips to t
     r"(?:api[_-]?key|key|token|secret|password|passwd|signature|sig)(?:=|%3D))"
 )
 """A parameter of a URL that holds a secret, up to its value."""
-QUOTED = r"['\"]([A-Za-z_-]{5,25})\\*+['\"]\s?[,:]"
-"""A name in a mapping, or a list of pairs, that was made text by JSON or `repr`."""
+_QUOTE = "(?:'|\"|%2[27])"
+QUOTED = rf"{_QUOTE}([A-Za-z_-]{{5,25}})(?:\\|%5[Cc])*+{_QUOTE}\s?(?:[,:]|%3[Aa]|%2[Cc])"
+"""A name in a mapping, or a list of pairs, that was made text by JSON or `repr`, and perhaps percent-encoded."""
 _HEADERS = frozenset(["authorization", "proxyauthorization", "cookie", "setcookie", "apikey", "xapikey", "xgoogapikey"])
 
 
@@ -105,8 +106,12 @@ _USER_ENCODED = re.compile(
 )
 _QUERY = re.compile(rf"({QUERY})((?:\[redacted\]|[^\s&#\"'<>()\[\]{{}}\\%]|%(?!2[2067])[0-9A-Fa-f]{{2}})++)")
 _NAME = re.compile(QUOTED)
-_VALUE = re.compile(r"\s?b?(\\*+)(['\"])((?:[^\\'\"]++|(?!\1\2)\\*+['\"]|\\++(?!['\"]))*+)")  # to a quote as its first
+_VALUE = re.compile(  # to a quote as its first
+    r"(?:\s|%20|\+)?b?(?:(\\*+)(['\"])((?:[^\\'\"]++|(?!\1\2)\\*+['\"]|\\++(?!['\"]))*+)"
+    r"|(?:%5[Cc])*+%2[27]((?:[^\s&#'\"\\%]|%(?!2[27]|5[Cc]))++))"
+)
 _TEMPLATE = re.compile(r"(?<![^\s:=,$])(?:\{[^{}]*\}|<[^<>]*>|\[[^][]*\]|\([^()]*\)|%s|%\(\w+\)s)(?![^\s:=,;])")
+_FAR = 16  # from a quote to the bracket before it, with what escapes the quote
 _LONG = 16
 _SHORTEST_USER = 6  # and password, in base64
 
@@ -211,21 +216,22 @@ def _without_named(text: str) -> str:
     parts, at = [], 0
     for name in _NAME.finditer(text):
         if name.start() >= at and _tells(name) and (value := _VALUE.match(text, name.end())):
-            parts += [text[at : value.start(3)], _named(name[1].lower(), value[3])]
+            found = value.lastindex or 0
+            parts += [text[at : value.start(found)], _named(name[1].lower(), value[found])]
             at = value.end()
     return "".join([*parts, text[at:]])
 
 
 def _tells(name: re.Match[str]) -> bool:
     """Whether what follows is a secret: in a mapping by any of our names, in a pair only by one of a header."""
-    if name[0].endswith(":"):
+    if name[0].endswith((":", "%3A", "%3a")):
         return is_secret(name[1])
-    before = name.string[max(0, name.start() - 2) : name.start()]
-    return before.endswith(("(", "(b")) and name[1].lower().replace("-", "").replace("_", "") in _HEADERS
+    before = name.string[max(0, name.start() - _FAR) : name.start()].rstrip("\\")
+    return before.endswith(("(", "(b", "%28")) and name[1].lower().replace("-", "").replace("_", "") in _HEADERS
 
 
 def _named(name: str, value: str) -> str:
-    rest, is_cookie = value.replace(MARK, ""), "cookie" in name
+    rest, is_cookie = unquote(value.replace(MARK, "")), "cookie" in name
     secret = rest if is_cookie else rest.rpartition(" ")[2]  # of several cookies the last may be a short one
     is_none = len(secret) < LEAST or (is_cookie and "=" not in rest)
     return value if is_none or _TEMPLATE.search(rest) else MARK

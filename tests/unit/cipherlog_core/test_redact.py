@@ -65,6 +65,8 @@ def cleaned(fields: dict[str, Any], bound: dict[str, Any] | None = None) -> dict
         ("https%3A%2F%2Fme%3Apass%40host", f"https%3A%2F%2F{MARK}%40host"),
         (r"{\"password\": \"hunter2hunter2\"}", rf"{{\"password\": \"{MARK}\"}}"),
         ("[('cookie', 'id=abcdefgh')]", f"[('cookie', '{MARK}')]"),
+        ("%5B%28%27cookie%27%2C%20%27id%3Dabcdefgh%27%29", f"%5B%28%27cookie%27%2C%20%27{MARK}%27%29"),
+        (repr("'\"[('cookie', 'id=abcdefgh')]{}"), repr(f"'\"[('cookie', '{MARK}')]{{}}")),
         ("[(b'OK'), (b'Set-Cookie', b'id=abcdefgh')]", f"[(b'OK'), (b'Set-Cookie', b'{MARK}')]"),
         ("{'Cookie': 'id=abcdefgh; a=b'}", f"{{'Cookie': '{MARK}'}}"),
         (f"{{'cookie': 'jwt={JWT}; sid=abcdefgh'}}", f"{{'cookie': '{MARK}'}}"),
@@ -119,7 +121,11 @@ def test_a_mapping_made_text_loses_the_same_values(name: str) -> None:
     pascal = name.title().replace("_", "")
     for spelt in (name, name.upper(), name.replace("_", "-").title(), pascal, pascal[0].lower() + pascal[1:]):
         for text in (repr, json.dumps):
-            assert clean_text(text({"a": 1, spelt: "id=abcdefgh"})) == text({"a": 1, spelt: MARK})
+            made = text({"a": 1, spelt: "id=abcdefgh"})
+            assert clean_text(made) == text({"a": 1, spelt: MARK})
+            for safe in ("", _secrets._QUERY_SAFE):
+                cleared = _secrets.unquote(clean_text(f"/?q={_secrets.quote(made, safe=safe)}&b"))
+                assert cleared == f"/?q={text({'a': 1, spelt: MARK})}&b"
 
 
 def test_a_shape_that_was_clean_does_not_vouch_for_another() -> None:
@@ -335,6 +341,8 @@ PIECES = [
     "('cookie', '",
     "'password': \"",
     "'cookie': '=<",
+    "%22cookie%22%3A%22%3D",
+    "%27password%27:",
     "://a:<{",
     '\\"token\\":',
     "a",
