@@ -66,6 +66,7 @@ _DIGITS = 9
 TEXT = 256
 """Characters of a header that are recorded."""
 _NO_TAGS: dict[str, str] = {}
+_LONG_ID = 40
 NO_TRACE: tuple[None, None] = (None, None)
 NO_REPLY = Reply()
 _OK = 200
@@ -209,8 +210,10 @@ class Observation:
             self.request_id = self._header(b"cf-ray")
         if self.retries is not None or outcome != "completed" or last_attempt() is not None:
             attempt, call_id = self.refused or attempt_of(request, _count(self.retries), is_well=outcome in _WELL)
-        if generation_id is not None and generation_id[:4] != "gen-":
-            generation_id = clean_text(generation_id)
+        if generation_id is not None and (
+            generation_id[:4] != "gen-" or not generation_id[4:14].isdigit() or len(generation_id) > _LONG_ID
+        ):
+            generation_id = clean_text(generation_id)  # it is not in OpenRouter's own form
         model, request_model, upstream, finish_reason, service_tier = clean_texts(
             (
                 reply.model,

@@ -186,3 +186,17 @@ def test_a_key_that_only_a_request_has_told(logs: Logs, library: ModuleType, eve
     assert [event.request_model for event in events] == ["[redacted]"]
     assert [record["fields"] for record in logs.read("app") if record["event"] == "used"] == [{"by": "[redacted]"}]
     assert key not in "".join(map(str, logs.read()))
+
+
+def test_a_generation_id_that_holds_a_key(logs: Logs, library: ModuleType, events: list[CallEvent]) -> None:
+    """A gateway may call its replies as it likes: only ids in OpenRouter's own form go unlooked."""
+    key = "sk-or-v1-" + "0123456789abcdef" * 4
+    replies = iter([f"gen-{key}", f"gen-1764000000-{key}", "gen-1764000000-0123456789abcdef0123"])
+    inner = library.MockTransport(lambda _: library.Response(200, json={"id": next(replies), "usage": {}}))
+    with library.Client(transport=TappedTransport(inner, options=TapOptions(on_event=events.append))) as client:
+        for _ in range(3):
+            client.post("https://openrouter.ai/api/v1/chat/completions", json={})
+
+    ids = [event.generation_id for event in events]
+    assert ids == ["gen-[redacted]", "gen-1764000000-[redacted]", "gen-1764000000-0123456789abcdef0123"]
+    assert key not in "".join(map(str, logs.read()))
