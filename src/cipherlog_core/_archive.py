@@ -119,14 +119,16 @@ class Archiver:
 
     def _work(self, is_wanted: Callable[[], bool]) -> None:
         logs = self._logs()
-        while self._news:
+        by_name = {log.name: log for log in logs}
+        for _ in range(len(self._news)):
             name, path = self._news.popleft()
-            for log in logs:
-                if log.name == name:
-                    if path is not None:
-                        _tell(log, path)
-                        self._prune(log)
-                    _clear(log)
+            if (named := by_name.get(name)) is None:
+                self._news.append((name, path))  # the log is just being closed: `stop` sees to it
+                continue
+            if path is not None:
+                _tell(named, path)
+                self._prune(named)
+            _clear(named)
         for log in logs:
             for segment in self._told(_due(log)):
                 if not is_wanted():

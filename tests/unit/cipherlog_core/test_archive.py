@@ -320,3 +320,14 @@ def test_only_who_closes_a_segment_deletes_old_ones(logs: Logs) -> None:
     assert cipherlog_core.stop()  # at once, as a short program does
 
     assert min(segment.number for segment in closed_segments(str(logs.folder), "app.jsonl")) > 9
+
+
+def test_a_thread_that_finds_the_log_closed_leaves_its_news_to_stop(tmp_path: Path) -> None:
+    """What was closed just before is not forgotten: the oldest are deleted all the same."""
+    closed = [segment(tmp_path, number) for number in range(1, 6)][-1]
+    archiver = Archiver(list)
+    archiver.note_closed("app.jsonl", closed.path)
+    archiver._work(lambda: True)
+    archiver.stop(1, [Log(Folders.of(str(tmp_path)), "app.jsonl", Settings(backups=2))])
+
+    assert names(tmp_path) == ["000004.jsonl", "000005.jsonl"]
