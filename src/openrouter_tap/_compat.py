@@ -48,7 +48,7 @@ LIBRARIES = _installed()
 CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (library.Client, library.AsyncClient)]
 
 _NEVER: Any = object()  # no chunk is equal to it
-_TELLING = frozenset({b"content-type", b"request-id", b"x-request-id"})
+_TELLING = frozenset({b"content-type", b"content-encoding", b"request-id", b"x-request-id"})
 RETRY_COUNT = b"x-stainless-retry-count"
 _ASKING = frozenset({b"authorization", b"proxy-authorization", b"x-api-key", RETRY_COUNT})
 
@@ -92,20 +92,23 @@ def is_client(given: Any) -> bool:
     return isinstance(given, tuple(CLIENTS))
 
 
-def reply_headers(headers: Any) -> tuple[bytes, bytes | None]:
-    """The content type in a reply's `Headers`, and the id of the request, in one pass."""
-    content_type, ids = b"", {}
+def reply_headers(headers: Any) -> tuple[bytes, bytes | None, bytes]:
+    """The content type in a reply's `Headers`, the id of the request, and the coding of the body, in one pass."""
+    content_type, coding, ids = b"", b"", {}
     try:
         for _, name, value in headers._list:  # noqa: SLF001  a third of what .raw costs
             if name in _TELLING:
                 if name == b"content-type":
                     content_type = content_type or value
+                elif name == b"content-encoding":
+                    coding = coding + b"," + value if coding else value
                 else:
                     ids[name] = value
     except (AttributeError, TypeError, ValueError):
         content_type = one_header(headers, b"content-type") or b""
         ids = {name.lower(): value for name, value in headers.raw}
-    return content_type, (ids.get(b"request-id") or ids.get(b"x-request-id")) if ids else None
+        coding = ids.get(b"content-encoding", b"")
+    return content_type, (ids.get(b"request-id") or ids.get(b"x-request-id")) if ids else None, coding
 
 
 def one_header(headers: Any, wanted: bytes) -> bytes | None:

@@ -28,6 +28,7 @@ from openrouter_tap._observation import (
     clock,
     trace_ids,
 )
+from openrouter_tap._overheard import overhear
 from openrouter_tap._sse_stream import SseStream
 from openrouter_tap._videos import is_poll
 
@@ -59,14 +60,16 @@ def begin(request: Any) -> Begun | None:
     return context, trace_ids() if TRACING in _modules else NO_TRACE, clock(), debug, retries
 
 
-def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams: OpenStreams) -> None:
+def observe(  # noqa: C901  what is rare is a branch: a call for the usual would cost each reply
+    request: Any, response: Any, begun: Begun, emit: Emit, open_streams: OpenStreams
+) -> None:
     """Put the observation between the reply's body and the caller."""
     headers_at = clock()
     body = response.stream
     if isinstance(body, Observation) and body.started >= begun[STARTED]:
         return  # an inner tap has seen this call
     headers = response.headers
-    content_type, request_id = reply_headers(headers)
+    content_type, request_id, coding = reply_headers(headers)
     # The class first: an observation that is thrown away would report an abandoned call.
     is_stream = content_type != _JSON and content_type[:17].lower() == _EVENT_STREAM
     call = SseStream(request, begun, emit) if is_stream else JsonStream(request, begun, emit)
@@ -84,13 +87,15 @@ def observe(request: Any, response: Any, begun: Begun, emit: Emit, open_streams:
             if content is None:
                 call.leave("closed_early")
             else:
-                call.at_once(content, encoded="content-encoding" in headers)
+                call.at_once(content, encoded=bool(coding))
         elif response.status_code == _SWITCHING_PROTOCOLS:
             call.finish("completed")
             return
         elif isinstance(call, SseStream):
             call.open_streams = open_streams
             open_streams[id(call)] = ref(call)
+        if coding:
+            overhear(response, coding.lower(), call.hear, call.give_up)
         response.stream = call
     except Exception:
         call.done = True

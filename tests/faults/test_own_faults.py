@@ -24,7 +24,7 @@ import cipherlog_core
 from openrouter_tap import CallEvent, TapOptions, TappedTransport, _bridge, _parse, _videos, log_cost
 from openrouter_tap._observation import Observation
 
-PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_compat"]
+PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_overheard", "_compat"]
 PATHS += [
     "_options",
     "_http",
@@ -37,7 +37,7 @@ MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of"}
+INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of", "decode", "_pieces", "flush"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 
@@ -87,6 +87,7 @@ BIG = dumps(message("x" * (1 << 20)))
 BIG_AND_ODD = dumps(message("x" * (1 << 20), usage={"cost": "0.5"}))
 GZIPPED = gzip.compress(BIG, mtime=0)
 SSE = [("content-type", "text/event-stream")]
+CODED = [("content-encoding", "gzip")]
 RESPONSES = [
     b'data: {"type":"response.output_text.delta","delta":"word"}\n\n',
     b'data: {"type":"response.completed","response":{"id":"resp-1","model":"m","usage":{"cost":0.1}}}\n\n',
@@ -112,7 +113,8 @@ SCENARIOS: dict[str, tuple[Callable[[ModuleType], Answer], str, dict[str, Any]]]
     "JSON in pieces": (lambda _: Answer([dumps(message())[:90], dumps(message())[90:]]), "raw", {}),
     "big JSON": (lambda _: Answer([BIG[:700], BIG[700:]]), "read", {}),
     "big and odd JSON": (lambda _: Answer([BIG_AND_ODD]), "read", {}),
-    "gzip": (lambda _: Answer([GZIPPED], [("content-encoding", "gzip")]), "bytes", {}),
+    "gzip": (lambda _: Answer([GZIPPED], CODED), "bytes", {}),
+    "gzip, taken raw": (lambda _: Answer([GZIPPED], CODED), "raw", {}),
     "deflate": (
         lambda _: Answer([_raw_deflate(dumps(message()))], [("content-encoding", "deflate")]),
         "read",
@@ -131,6 +133,7 @@ SCENARIOS: dict[str, tuple[Callable[[ModuleType], Answer], str, dict[str, Any]]]
     "stream with CR": (lambda _: Answer([part.replace(b"\n", b"\r") for part in stream()], SSE), "lines", {}),
     "stream called JSON": (lambda _: Answer(stream()), "raw", {}),
     "deflated stream": (lambda _: Answer([gzip.compress(b"".join(stream()), mtime=0)], SSE), "raw", {}),
+    "stream in gzip": (lambda _: Answer([gzip.compress(b"".join(stream()), mtime=0)], [*SSE, *CODED]), "lines", {}),
     "JSON called a stream": (lambda _: Answer([dumps(message())], SSE), "read", {}),
     "responses": (lambda _: Answer(RESPONSES, SSE), "raw", {"url": f"{API}/responses"}),
     "messages": (lambda _: Answer(MESSAGES, SSE), "raw", {"url": f"{API}/messages"}),

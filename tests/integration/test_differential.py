@@ -11,7 +11,9 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import brotli
 import pytest
+import zstandard
 from callers import HOWS, Answer, Caller, Replay, seen
 from conftest import Logs
 from replies import COMMENT, chunk, dumps, message, stream
@@ -61,6 +63,10 @@ def _coded(rng: random.Random, data: bytes) -> tuple[bytes, list[tuple[str, str]
         data = zlib.compress(data)
     elif coding == "raw deflate":
         data, coding = zlib.compress(data, wbits=-15), "deflate"
+    elif coding == "br":
+        data = brotli.compress(data, quality=1)
+    elif coding == "zstd":
+        data = zstandard.ZstdCompressor(level=1).compress(data)
     elif coding == "gzip, gzip":
         data = gzip.compress(gzip.compress(data, mtime=0), mtime=0)
     if rng.random() < 0.1:
