@@ -199,7 +199,7 @@ def test_three_files_rotate_by_size_with_n_backups_and_gzip(origin: str, tmp_pat
         async with stdio(LLM, origin, tmp_path, **ROTATING) as llm, stdio(ROUTING, origin, tmp_path, **ROTATING) as it:
             for number in range(8):
                 await call_each(llm, it, f"s{number}")
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
             deadline = time.monotonic() + 10
             while not settled() and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
