@@ -1,4 +1,7 @@
-"""What a task or thread has bound to its events, encoded when it is bound and not when it is logged."""
+"""What a task or thread has bound to its events: cleaned, and fields encoded, when it is bound.
+
+Each call of a server binds, and often twice; so only what is new is looked at (benchmarks/tools.py).
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,68 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
-from cipherlog_core._encode import encode, encode_text, text_or_none
+from cipherlog_core._encode import encode, text_or_none
 from cipherlog_core._notice import shown
 
 __all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "bound", "encode_ids", "pin"]
 
-_IDS = ("tool", "session_id", "request_id")
+_IDS = frozenset({"tool", "session_id", "request_id"})
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def encode_ids(*ids: object) -> str:
-    """The three ids of every record as members of a JSON object."""
-    tool, session_id, request_id = (encode_text(value).decode() for value in ids)
-    return f'"tool":{tool},"session_id":{session_id},"request_id":{request_id}'
+def encode_ids(tool: str | None, session_id: str | None, request_id: str | None) -> str:
+    """The three ids of every record, clean ones, as members of a JSON object."""
+    return f'"tool":{_json(tool)},"session_id":{_json(session_id)},"request_id":{_json(request_id)}'
 
 
-class Context(NamedTuple):
-    """What is bound. *pinned* ids come before those of *bound*; the rest is derived from the two."""
+def _json(text: str | None) -> str:
+    return "null" if text is None else encode(text).decode()
 
-    bound: dict[str, object]
-    pinned: dict[str, Any]
-    ids: tuple[Any, ...]
-    ids_json: str
+
+class Context:
+    """What is bound. *pinned* ids come before those of *bound*; the rest is derived from the two.
+
+    *before*: the context that this one adds to.
+    """
+
+    __slots__ = ("_ids_json", "bound", "fields", "fields_json", "given", "ids", "pinned")
     fields: dict[str, object]
     fields_json: bytes
-    fields_start: bytes
-    """The same up to where a further field goes."""
 
-    @classmethod
-    def of(cls, bound: dict[str, object], pinned: dict[str, Any]) -> Self:
-        """The context with what is derived from *bound* and *pinned*."""
-        ids = tuple(text_or_none(pinned.get(key, bound.get(key))) for key in _IDS)
-        fields = {key: value for key, value in bound.items() if key not in _IDS}
-        data = encode(fields)
-        return cls(bound, pinned, ids, encode_ids(*ids), fields, data, data[:-1] + b",")
+    def __init__(self, bound: dict[str, object], pinned: dict[str, Any], before: Context | None) -> None:
+        self.bound, self.pinned = bound, pinned
+        self.given = (
+            pinned["tool"] if "tool" in pinned else bound.get("tool"),
+            pinned["session_id"] if "session_id" in pinned else bound.get("session_id"),
+            pinned["request_id"] if "request_id" in pinned else bound.get("request_id"),
+        )
+        known: tuple[Any, ...] = (None, None, None), (None, None, None)
+        if before is not None:
+            known = before.given, before.ids
+        self.ids: tuple[Any, ...] = tuple(
+            [clean if new is old else text_or_none(new) for new, old, clean in zip(self.given, *known, strict=True)]
+        )
+        self._ids_json = ""
+        if before is not None and bound is before.bound:
+            self.fields, self.fields_json = before.fields, before.fields_json
+        else:
+            self.fields = {key: value for key, value in bound.items() if key not in _IDS}
+            self.fields_json = encode(self.fields) if self.fields else b"{}"
+
+    @property
+    def ids_json(self) -> str:
+        """`encode_ids`, when it is first asked for: the tap never does."""
+        if not self._ids_json:
+            self._ids_json = encode_ids(*self.ids)
+        return self._ids_json
 
 
-NOTHING = Context.of({}, {})
+NOTHING = Context({}, {}, None)
 CONTEXT: ContextVar[Context] = ContextVar("cipherlog_context", default=NOTHING)
 
 
@@ -57,6 +80,8 @@ class Scope(Generic[T]):
     Never raises "created in a different Context": where a generator is closed by another task, there is nothing
     of ours to put back there.
     """
+
+    __slots__ = ("_before", "_value", "_variable")
 
     def __init__(self, variable: ContextVar[T], value: T) -> None:
         self._variable = variable
@@ -82,7 +107,7 @@ def bind(**context: object) -> Scope[Context]:
     `Logger.event`, where explicit keywords win. What an async generator binds its consumer sees while it is suspended.
     """
     current = CONTEXT.get()
-    return Scope(CONTEXT, Context.of({**current.bound, **context}, current.pinned))
+    return Scope(CONTEXT, Context({**current.bound, **context}, current.pinned, current))
 
 
 def bound(function: Callable[P, R]) -> Callable[P, R]:
@@ -114,4 +139,4 @@ def bound(function: Callable[P, R]) -> Callable[P, R]:
 def pin(**ids: object) -> Scope[Context]:
     """Set ids that come before what is bound: for whoever knows them better than the application's `bind`."""
     current = CONTEXT.get()
-    return Scope(CONTEXT, Context.of(current.bound, {**current.pinned, **ids}))
+    return Scope(CONTEXT, Context(current.bound, {**current.pinned, **ids}, current))

@@ -53,7 +53,7 @@ def with_bound(context: Context, fields: Mapping[str, object], data: bytes) -> b
     if not fields:
         return context.fields_json
     if bound.keys().isdisjoint(fields):
-        return context.fields_start + data[1:]
+        return b"%b,%b" % (context.fields_json[:-1], data[1:])
     return encode({**bound, **fields})
 
 

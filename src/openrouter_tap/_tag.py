@@ -29,8 +29,11 @@ def tag(
 def merged_tags(pinned: Mapping[str, Any], more: Mapping[str, object]) -> dict[str, str]:
     """The tags of the block around, and *more*."""
     outer = pinned.get("tags")
+    tags: dict[str, str] = outer if isinstance(outer, dict) else {}
+    if not more:
+        return tags
     tags = {
-        **(outer if isinstance(outer, dict) else {}),
+        **tags,
         **{
             as_text(key): MARK if is_secret(key) else as_text(value) for key, value in more.items() if value is not None
         },
@@ -43,4 +46,4 @@ def merged_tags(pinned: Mapping[str, Any], more: Mapping[str, object]) -> dict[s
 
 def as_text(value: object) -> str:
     """*value* as a text of the length that is recorded."""
-    return clean_text(printed(value))[:_LONGEST]
+    return clean_text(value if isinstance(value, str) else printed(value))[:_LONGEST]
