@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "CLIENTS",
     "LIBRARIES",
-    "RETRY_COUNT",
     "StreamBase",
     "TransportBase",
     "aiterate",
@@ -24,7 +23,7 @@ __all__ = [
     "read_content",
     "reply_headers",
     "request_body",
-    "request_headers",
+    "retries_of",
 ]
 
 
@@ -49,8 +48,8 @@ CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (libra
 
 _NEVER: Any = object()  # no chunk is equal to it
 _TELLING = frozenset({b"content-type", b"content-encoding", b"request-id", b"x-request-id"})
-RETRY_COUNT = b"x-stainless-retry-count"
-_ASKING = frozenset({b"authorization", b"proxy-authorization", b"x-api-key", RETRY_COUNT})
+_RETRY_COUNT = b"x-stainless-retry-count"
+_ASKING = frozenset({b"authorization", b"proxy-authorization", b"x-api-key", _RETRY_COUNT})
 
 if TYPE_CHECKING:
     import httpx
@@ -122,16 +121,22 @@ def one_header(headers: Any, wanted: bytes) -> bytes | None:
     return None
 
 
-def request_headers(headers: Any) -> list[tuple[bytes, bytes]]:
-    """Of a request's `Headers` those that prove its right, and the count of its retries."""
+def retries_of(headers: Any, prove: Callable[[bytes], object]) -> bytes | None:
+    """The count of its retries in a request's `Headers`; *prove* is called with what proves its right, in one pass."""
+    retries = None
     try:
-        found = []
         for _, name, value in headers._list:  # noqa: SLF001
-            if name in _ASKING:  # a comprehension is a call on 3.11
-                found.append((name, value))
-        return found
+            if name in _ASKING:
+                if name == _RETRY_COUNT:
+                    retries = value
+                else:
+                    prove(value)
     except (AttributeError, TypeError, ValueError):
-        return [(name.lower(), value) for name, value in headers.raw if name.lower() in _ASKING]
+        given = {name.lower(): value for name, value in headers.raw}
+        for name in _ASKING & given.keys() - {_RETRY_COUNT}:
+            prove(given[name])
+        retries = given.get(_RETRY_COUNT)
+    return retries
 
 
 def host_and_path(url: Any) -> tuple[str, str]:

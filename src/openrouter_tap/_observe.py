@@ -12,7 +12,7 @@ from weakref import ref
 from openrouter_tap import _bridge, _http
 from openrouter_tap._attempts import last
 from openrouter_tap._bridge import add_header, clean_text, current, notice, shown
-from openrouter_tap._compat import RETRY_COUNT, host_and_path, read_content, reply_headers, request_headers
+from openrouter_tap._compat import host_and_path, read_content, reply_headers, retries_of
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
 from openrouter_tap._json_stream import JsonStream
@@ -48,12 +48,7 @@ def begin(request: Any) -> Begun | None:
     debug = bool(_http.servers) and _http.servers[0].threshold <= DEBUG
     if request.method != "POST" and not debug and not is_poll(request.method, host_and_path(request.url)[1]):
         return None
-    retries = None
-    for name, value in request_headers(request.headers):
-        if name == RETRY_COUNT:
-            retries = value
-        else:
-            add_header(value)
+    retries = retries_of(request.headers, add_header)
     context = current()
     if debug:
         _http.log("start", request, context)

@@ -272,7 +272,7 @@ async def test_what_a_test_names_is_found(post: Any, openrouter: FakeOpenRouter,
     with tag(note='say "no"\nplease'):
         await post()
 
-    with pytest.raises(AssertionError, match="entry 2 holds secret 2 of 2"):
+    with pytest.raises(AssertionError, match=r"entry \d+ holds secret 2 of 2"):
         assert_no_secrets(openrouter_events, "Hello?", 'say "no"\n')
 
 
