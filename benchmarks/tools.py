@@ -1,7 +1,8 @@
 """What tap and logger cost a tool call of examples/cipher: a real MCP client, real processes, a local look-alike.
 
 By level, with the queue and with writes in the caller's thread. Two figures a call: the time inside tap and logger on
-the thread of the server's loop, and the whole call as the client sees it.
+the thread of the server's loop (`bind` and `tag`, the tap at request, reply and end, the event of the tool), and the
+whole call as the client sees it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from pathlib import Path
 
 from mcp import Client, StdioServerParameters
 
-from benchmarks.harness import Block, Options, Series, Spread, differences, must, percentile, publish, table
+from benchmarks.harness import Block, Options, Series, Spread, differences, must, percentile, publish, require, table
 from benchmarks.sustained import environment_for
 from openrouter_tap.simulator import running
 
 __all__ = ["spent_per_call"]
 
-_CALLS = 50  # in a block: 20 rounds make the 1,000 of a variant
+_CALLS = 100  # in a block: 10 rounds make the 1,000 of a variant
 _MUST = 50.0  # µs at p95
 _BASE, _CONTROL = "INFO, queue", "INFO, queue again (control)"
 _VARIANTS = {
@@ -43,7 +44,7 @@ def _client(level: str, how: str, origin: str, folder: Path, **settings: str) ->
 
 async def _calls(client: Client, count: int) -> tuple[list[int], list[int]]:
     """Of each of *count* calls the nanoseconds in tap and logger, and those of the whole."""
-    spent, whole = [], []
+    whole = []
     await client.call_tool("spent")
     for number in range(count):
         begin = time.perf_counter_ns()
@@ -51,7 +52,8 @@ async def _calls(client: Client, count: int) -> tuple[list[int], list[int]]:
         whole.append(time.perf_counter_ns() - begin)
         if reply.is_error:
             raise SystemExit(f"ask failed: {reply.content}")
-        spent.append((await client.call_tool("spent")).structured_content["result"])
+    spent: list[int] = (await client.call_tool("spent")).structured_content["result"]
+    require(len(spent) == count, f"{count} calls were {len(spent)}")
     return spent, whole
 
 
@@ -109,7 +111,7 @@ def _plot(figures: dict[str, tuple[Series, Series]]) -> None:
 
 def main() -> None:
     """Measure, judge and publish."""
-    options = Options("benchmarks.tools", __doc__, rounds=20)
+    options = Options("benchmarks.tools", __doc__, rounds=10)
     figures = asyncio.run(_measure(options))
     head = "", "inside µs: p50", "p95", "p99", "end to end ms: p50", "p95", "p99", "added µs, median"
     rows = table(head, [_row(name, figures) for name in figures])
