@@ -1,6 +1,6 @@
 """What a task or thread has bound to its events: cleaned, and fields encoded, when it is bound.
 
-Each call of a server binds, and often twice; so only what is new is looked at (benchmarks/tools.py).
+Each call of a server binds, and often twice; so ids are encoded only where they are logged (benchmarks/tools.py).
 """
 
 from __future__ import annotations
@@ -38,23 +38,18 @@ class Context:
     *before*: the context that this one adds to.
     """
 
-    __slots__ = ("_ids_json", "bound", "fields", "fields_json", "given", "ids", "pinned")
+    __slots__ = ("_ids_json", "bound", "fields", "fields_json", "ids", "pinned")
     fields: dict[str, object]
     fields_json: bytes
 
     def __init__(self, bound: dict[str, object], pinned: dict[str, Any], before: Context | None) -> None:
         self.bound, self.pinned = bound, pinned
-        self.given = (
+        ids = (
             pinned["tool"] if "tool" in pinned else bound.get("tool"),
             pinned["session_id"] if "session_id" in pinned else bound.get("session_id"),
             pinned["request_id"] if "request_id" in pinned else bound.get("request_id"),
         )
-        known: tuple[Any, ...] = (None, None, None), (None, None, None)
-        if before is not None:
-            known = before.given, before.ids
-        self.ids: tuple[Any, ...] = tuple(
-            [clean if new is old else text_or_none(new) for new, old, clean in zip(self.given, *known, strict=True)]
-        )
+        self.ids: tuple[Any, ...] = tuple(map(text_or_none, ids))
         self._ids_json = ""
         if before is not None and bound is before.bound:
             self.fields, self.fields_json = before.fields, before.fields_json

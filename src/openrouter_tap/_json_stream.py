@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 from openrouter_tap._observation import NO_REPLY
-from openrouter_tap._parse.coding import EDGE, MANY, WHOLE, Bounded, Inflater, edges, is_deflated
+from openrouter_tap._parse.coding import EDGE, MANY, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import Kept
 from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
@@ -31,7 +31,6 @@ class JsonStream(WatchedStream):
     _kept: bytes | list[bytes] | Inflater = b""  # the first chunk by reference; a list when there are more
     _held = 0  # bytes in the list
     _cut = False  # whether the list is the two ends of the body
-    _heard: Bounded | None = None  # of a coded body, what the caller's decoder has made of it
 
     def at_once(self, content: bytes, *, encoded: bool) -> None:
         """The transport has read the body already, and decoded it if it was *encoded*."""
@@ -39,19 +38,8 @@ class JsonStream(WatchedStream):
         self.wire_size_known = not encoded
         self.finish("completed")
 
-    def hear(self, text: bytes) -> None:
-        """Take the next piece of what the caller's decoder makes of a coded body; see `_overheard`."""
-        if not self.done:
-            if self._heard is None:
-                self._heard = Bounded()
-            self._heard.add(text)
-
     def facts(self) -> tuple[Reply, bool]:
         kept, self._kept = self._kept, b""
-        heard, self._heard = self._heard, None
-        if heard is not None and heard.size:
-            self._cut = heard.size > WHOLE
-            kept = heard.parts if self._cut else b"".join(heard.parts)
         if not kept:
             return NO_REPLY, self.status != _OK
         if isinstance(kept, bytes):
@@ -86,9 +74,6 @@ class JsonStream(WatchedStream):
             self._keep_parts(chunk)
 
     def _keep_parts(self, chunk: bytes) -> None:
-        if self._heard is not None:  # what is coded is not needed
-            self._kept = b""
-            return
         if isinstance(self._kept, Inflater):
             self._kept.feed(chunk)
             return

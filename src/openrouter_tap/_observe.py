@@ -12,6 +12,7 @@ from weakref import ref
 from openrouter_tap import _bridge, _http
 from openrouter_tap._attempts import last
 from openrouter_tap._bridge import add_header, clean_text, current, notice, shown
+from openrouter_tap._coded_stream import CodedJsonStream, CodedSseStream
 from openrouter_tap._compat import host_and_path, read_content, reply_headers, retries_of
 from openrouter_tap._event import CallEvent
 from openrouter_tap._http import DEBUG
@@ -28,7 +29,7 @@ from openrouter_tap._observation import (
     clock,
     trace_ids,
 )
-from openrouter_tap._overheard import overhear
+from openrouter_tap._overheard import weakly
 from openrouter_tap._sse_stream import SseStream
 from openrouter_tap._videos import is_poll
 
@@ -64,10 +65,13 @@ def observe(  # noqa: C901  what is rare is a branch: a call for the usual would
     if isinstance(body, Observation) and body.started >= begun[STARTED]:
         return  # an inner tap has seen this call
     headers = response.headers
-    content_type, request_id, coding = reply_headers(headers)
+    content_type, request_id, is_coded = reply_headers(headers)
     # The class first: an observation that is thrown away would report an abandoned call.
     is_stream = content_type != _JSON and content_type[:17].lower() == _EVENT_STREAM
-    call = SseStream(request, begun, emit) if is_stream else JsonStream(request, begun, emit)
+    if is_coded:
+        call: SseStream | JsonStream = _coded(response, is_stream, request, begun, emit)
+    else:
+        call = SseStream(request, begun, emit) if is_stream else JsonStream(request, begun, emit)
     try:
         call.headers, call.headers_at, call.status = headers, headers_at, response.status_code
         if request_id is not None:
@@ -82,19 +86,24 @@ def observe(  # noqa: C901  what is rare is a branch: a call for the usual would
             if content is None:
                 call.leave("closed_early")
             else:
-                call.at_once(content, encoded=bool(coding))
+                call.at_once(content, encoded=is_coded)
         elif response.status_code == _SWITCHING_PROTOCOLS:
             call.finish("completed")
             return
         elif isinstance(call, SseStream):
             call.open_streams = open_streams
             open_streams[id(call)] = ref(call)
-        if coding:
-            overhear(response, coding.lower(), call.hear, call.give_up)
         response.stream = call
     except Exception:
         call.done = True
         raise
+
+
+def _coded(response: Any, is_stream: bool, *given: Any) -> CodedSseStream | CodedJsonStream:
+    itself = weakly(response)
+    call = CodedSseStream(*given) if is_stream else CodedJsonStream(*given)
+    call.response = itself
+    return call
 
 
 def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit) -> None:

@@ -1,67 +1,70 @@
-"""The caller's own decoder of a coded body (gzip, deflate, br, zstd), overheard.
+"""The caller's own decoder of a coded body, overheard.
 
 So the tap need not undo a coding a second time, which took more than all else it does to a gzipped reply, nor know it;
-and zlib does not give the GIL away in the middle of our work (benchmarks/tools.py). Whoever reads the raw bytes has no
-decoder at work: then what is gzip or zlib is undone in `_parse.coding`.
+and zlib does not give the GIL away in the middle of our work (benchmarks/tools.py). Nothing is put on a response before
+it is read: both libraries make its decoder, and keep it there, ahead of the first chunk. Whoever takes the raw bytes
+has no decoder at work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from weakref import ref
 
-__all__ = ["overhear"]
+__all__ = ["overhear", "weakly"]
 
-_CODINGS = frozenset({b"gzip", b"deflate", b"br", b"zstd"})
-"""Those whose decoders the libraries make without a word: of others they may tell the caller when he begins to read."""
+_IDENTITY = "IdentityDecoder"
+"""The decoder of a coding that the library does not know: it gives what it gets."""
 
 
-class _Overheard:
-    """The decoder of *response*, which lets *hear* know what it gives: bytes, or pieces of them one by one.
-
-    It is made when the first bytes come, as without us: to make it costs more than to listen.
-    """
-
-    def __init__(self, response: Any, hear: Callable[[bytes], None], give_up: Callable[[Exception], object]) -> None:
-        self._response = ref(response)  # which holds this one
-        self._decoder: Any = None
-        self._hear = hear
-        self._give_up = give_up
-
-    def _make(self) -> Any:
-        response: Any = self._response()
-        del response._decoder  # noqa: SLF001
-        self._decoder = response._get_content_decoder()  # noqa: SLF001  which keeps it there
-        response._decoder = self  # noqa: SLF001
-        return self._decoder
-
-    def decode(self, data: bytes) -> Any:
-        given = (self._decoder or self._make()).decode(data)
-        if not isinstance(given, bytes):
-            return self._pieces(given)
-        try:
-            self._hear(given)
-        except Exception as fault:  # noqa: BLE001
-            self._give_up(fault)
-        return given
-
-    def _pieces(self, given: Any) -> Iterator[bytes]:
-        for piece in given:
-            try:
-                self._hear(piece)
-            except Exception as fault:  # noqa: BLE001
-                self._give_up(fault)
-            yield piece
-
-    def flush(self) -> Any:
-        """What comes here comes behind the end of the body, where the call is over."""
-        return (self._decoder or self._make()).flush()
+def weakly(response: Any) -> Callable[[], Any] | None:
+    """A weak reference to *response*; None where there can be none."""
+    try:
+        return ref(response)
+    except TypeError:
+        return None
 
 
 def overhear(
-    response: Any, coding: bytes, hear: Callable[[bytes], None], give_up: Callable[[Exception], object]
-) -> None:
-    """Have *hear* know what the decoder of *response* gives, and *give_up* what *hear* raises."""
-    if coding in _CODINGS and hasattr(response, "_get_content_decoder") and not hasattr(response, "_decoder"):
-        response._decoder = _Overheard(response, hear, give_up)  # noqa: SLF001
+    response: Callable[[], Any] | None, hear: Callable[[bytes], None], give_up: Callable[[Exception], object]
+) -> bool:
+    """Have *hear* know what the decoder of the *response* gives, and *give_up* what *hear* raises.
+
+    False where no decoder is at work.
+    """
+    decoder = getattr(response(), "_decoder", None) if response is not None else None
+    if decoder is None or type(decoder).__name__ == _IDENTITY:
+        return False
+    decode = type(decoder).decode
+
+    def decode_and_tell(data: bytes) -> Any:
+        given = decode(that(), data)
+        if isinstance(given, bytes | bytearray | memoryview):
+            try:
+                hear(bytes(given))
+            except Exception as fault:  # noqa: BLE001
+                give_up(fault)
+            return given
+        return _telling(given, hear, give_up)
+
+    try:
+        if "decode" in vars(decoder):  # somebody else's, or that of a call before
+            return False
+        that = ref(decoder)  # which holds the function
+        decoder.decode = decode_and_tell
+    except (AttributeError, TypeError):  # it has slots
+        return False
+    return True
+
+
+def _telling(
+    given: Iterable[bytes], hear: Callable[[bytes], None], give_up: Callable[[Exception], object]
+) -> Iterator[bytes]:
+    """The pieces that httpx2's decoders give one by one."""
+    for piece in given:
+        try:
+            hear(piece)
+        except Exception as fault:  # noqa: BLE001
+            give_up(fault)
+        yield piece

@@ -39,8 +39,6 @@ class SseStream(WatchedStream):
         self.open_streams: OpenStreams = {}
         """That of the transport, where there is one."""
         self._kept = Kept()
-        self._heard: Kept | None = None  # of a coded stream, what the caller's decoder has made of it
-        self._heard_held = 0
         self._held = 0  # bytes in the kept chunks
         self._over = False  # whether [DONE] was seen
         self._overlap = b""  # the end of what was searched for content
@@ -55,36 +53,20 @@ class SseStream(WatchedStream):
         self.wire_size_known = not encoded
         self.finish("completed")
 
-    def hear(self, text: bytes) -> None:
-        """Take the next piece of what the caller's decoder makes of a coded body; see `_overheard`."""
-        if self.done:
-            return
-        if self._heard is None:
-            self._heard = Kept()
-        heard = self._heard
-        before = heard.parts[-1][-OVERLAP:] if heard.parts else b""
-        heard.parts.append(text)
-        self._heard_held += len(text)
-        if self._heard_held > heard.limit:
-            self._heard_held = heard.trim(self._heard_held)
-        is_content = has_content if self._marks is None else self._marks.content
-        if self.first_content is None and is_content(before + text):
-            self.first_content = clock()
-
     def facts(self) -> tuple[Reply, bool]:
         self.open_streams.pop(id(self), None)
-        self.size = self._kept.gone + self._held
         try:
-            return self._facts(self._heard or self._kept)
+            return self._facts()
         finally:
-            self._heard = None
             self._kept.parts.clear()
 
-    def _facts(self, kept: Kept) -> tuple[Reply, bool]:
+    def _facts(self) -> tuple[Reply, bool]:
+        kept = self._kept
+        self.size = kept.gone + self._held
         reply = kept.facts()
         if self._over or reply.finish_reason is not None or (reply.usage is not None and self._marks is None):
             return reply, True
-        if kept.is_over(_LAST) or (kept is self._heard and self._marks and self._marks.end(b"".join(kept.parts))):
+        if kept.is_over(_LAST):
             return reply, True
         other = None if reply.id else read_reply(kept.ends, cut=bool(kept.gone), coding=self._coding)
         if other is None:
@@ -94,15 +76,15 @@ class SseStream(WatchedStream):
 
     def leave(self, outcome: Outcome) -> None:
         self._held = sum(map(len, self._kept.parts))  # the count of an iteration under way is in its frame
-        self.finish("completed" if (self._heard or self._kept).is_over(_LAST) else outcome)
+        self.finish("completed" if self._kept.is_over(_LAST) else outcome)
 
     def fail(self, error: BaseException) -> None:
-        if not self.done and (self._heard or self._kept).is_over(_LAST):
+        if not self.done and self._kept.is_over(_LAST):
             self.finish("completed")
         super().fail(error)
 
     def _opens(self, chunk: bytes) -> bool:
-        """Before the first content: keep *chunk*, and whether content is in it, or the end."""
+        """Keep *chunk*, and whether the first content is in it, or the end."""
         if not self._begun:
             self._begun, self._marks = True, marks_of(endpoint_of(host_and_path(self.request.url)[1]))
         self._kept.parts.append(chunk)
@@ -113,7 +95,7 @@ class SseStream(WatchedStream):
         self._overlap = b"" if chunk[-1:] == b"\n" else text[-OVERLAP:]  # no content goes over the end of a line
         if self._marks is not None:
             return self._is_marked(self._marks, chunk, text)
-        if has_content(text):
+        if self.first_content is None and has_content(text):
             self.first_content = clock()
             return True
         return chunk[-3:-2] == b"]" and self._ends(self._held)

@@ -26,6 +26,7 @@ from openrouter_tap._observation import Observation
 
 PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_overheard", "_compat"]
 PATHS += [
+    "_coded_stream",
     "_options",
     "_http",
     "_attempts",
@@ -37,7 +38,7 @@ MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of", "decode", "_pieces", "flush"}
+INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of", "_pass", "_apass", "_telling"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 
@@ -114,6 +115,8 @@ SCENARIOS: dict[str, tuple[Callable[[ModuleType], Answer], str, dict[str, Any]]]
     "big JSON": (lambda _: Answer([BIG[:700], BIG[700:]]), "read", {}),
     "big and odd JSON": (lambda _: Answer([BIG_AND_ODD]), "read", {}),
     "gzip": (lambda _: Answer([GZIPPED], CODED), "bytes", {}),
+    "gzip in pieces": (lambda _: Answer([GZIPPED[:700], GZIPPED[700:1400], GZIPPED[1400:]], CODED), "read", {}),
+    "no stream in gzip": (lambda _: Answer([gzip.compress(b"<html>", mtime=0)], [*SSE, *CODED]), "read", {}),
     "gzip, taken raw": (lambda _: Answer([GZIPPED], CODED), "raw", {}),
     "deflate": (
         lambda _: Answer([_raw_deflate(dumps(message()))], [("content-encoding", "deflate")]),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import pytest
 import cipherlog_core
 from cipherlog_core import bind
 from cipherlog_core._context import CONTEXT, pin
+from cipherlog_core._redact import MARK, add_value
 
 
 def bound() -> dict[str, object]:
@@ -95,3 +97,32 @@ def test_a_generator_function_takes_nothing_along() -> None:
     for function in (steps, more_steps):
         with pytest.raises(TypeError, match="runs where it is consumed"):
             cipherlog_core.bound(function)
+
+
+def test_what_is_bound_again_is_looked_at_again() -> None:
+    """A key that became known meanwhile is hidden, and an object says what it is now."""
+    secret = "zq7-live-value-of-a-test-41"
+
+    class Session:
+        name = "a"
+
+        def __str__(self) -> str:
+            return self.name
+
+    session = Session()
+    with bind(session_id=secret, request_id=session):
+        assert CONTEXT.get().ids == (None, secret, "a")
+        add_value(secret)
+        session.name = "b"
+        with bind(session_id=secret, request_id=session):
+            assert CONTEXT.get().ids == (None, MARK, "b")
+        with bind(more=1):
+            assert CONTEXT.get().ids == (None, MARK, "b")
+
+
+def test_the_ids_are_encoded_once_and_when_they_are_asked_for() -> None:
+    """As JSON, nulls included, whatever stands in them."""
+    with bind(session_id='a"b', tool="\ud800"):
+        assert json.loads(f"{{{CONTEXT.get().ids_json}}}")["session_id"] == 'a"b'
+        assert CONTEXT.get().ids_json is CONTEXT.get().ids_json
+    assert CONTEXT.get().ids_json == '"tool":null,"session_id":null,"request_id":null'
