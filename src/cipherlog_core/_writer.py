@@ -104,6 +104,10 @@ class Writer:
             nap = _POLL[0] if moved else min(2 * nap, _POLL[1])
             if not more:
                 self._sleep(nap)
+        if pid == os.getpid():  # whoever stops it waits for so long and no longer, and a disk that hangs holds it here
+            for spool in self._spools():
+                while self._guarded(partial(self._serve, spool)) == _BATCHES:
+                    pass
 
     def _guarded(self, step: Callable[[], T]) -> T | None:
         """Take a *step*; the thread, and the other logs, must outlive whatever happens in it."""

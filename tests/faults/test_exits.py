@@ -72,15 +72,16 @@ class Hanging:
 _logfile.os = Hanging()
 for seq in range(300):
     assert logger.event("numbered", producer="main", seq=seq)
-time.sleep(0.1)
+time.sleep({nap})
 begin = time.monotonic()
 """
 
 
 @pytest.mark.soak
-def test_an_end_on_a_disk_that_hangs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nap", [0, 0.2], ids=["before the writer's turn", "in it"])
+def test_an_end_on_a_disk_that_hangs(nap: float, tmp_path: Path) -> None:
     """The exit is held for two seconds, and the next start writes what is left."""
-    command = [sys.executable, "-W", "error", "-c", HANGS]
+    command = [sys.executable, "-W", "error", "-c", HANGS.format(nap=nap)]
     environment = {**os.environ, "LOG_DIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
