@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from openrouter_tap._compat import aiterate, iterate
 from openrouter_tap._json_stream import JsonStream
 from openrouter_tap._overheard import overhear
 from openrouter_tap._parse.coding import WHOLE, Bounded
@@ -92,7 +91,7 @@ class CodedSseStream(SseStream):
         heard = self._kept.gone + self._held
         if heard <= _MUCH or heard <= _MOST_TIMES * self._came:
             self._is_text = True
-            self._opens(text)
+            super()._opens(text)
 
     def facts(self) -> tuple[Reply, bool]:
         raw = self._raw
@@ -109,68 +108,31 @@ class CodedSseStream(SseStream):
     def _coding(self) -> str:
         return "" if self._is_text else super()._coding()
 
-    def _take(self, chunk: bytes) -> None:
-        """Keep what came."""
+    def _opens(self, chunk: bytes) -> bool:
+        """Keep what came, whether or not its text is heard; the loops go on with this one until the end."""
         raw = self._raw
-        if raw is not None:
-            raw.parts.append(chunk)
-            self._raw_held += len(chunk)
-            if self._raw_held > raw.limit:
-                self._raw_held = raw.trim(self._raw_held)
+        if raw is None:
+            return super()._opens(chunk)
+        raw.parts.append(chunk)
+        self._raw_held += len(chunk)
+        if self._raw_held > raw.limit:
+            self._raw_held = raw.trim(self._raw_held)
+        return self.done
 
-    def _listens(self) -> bool:
+    def _listen(self) -> None:
         if overhear(self.response, self.hear, self.give_up):
             self._raw = Kept()
-        return self._raw is not None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            listens = self._listens()
+            self._listen()
         except Exception as fault:  # noqa: BLE001
-            listens = not self.give_up(fault)
-        return self._pass() if listens else super().__iter__()
+            self.give_up(fault)
+        return super().__iter__()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            listens = self._listens()
-        except Exception as fault:  # noqa: BLE001
-            listens = not self.give_up(fault)
-        return self._apass() if listens else super().__aiter__()
-
-    def _pass(self) -> Iterator[bytes]:
-        try:
-            for chunk in iterate(self.body):
-                try:
-                    self._take(chunk)
-                except Exception as fault:  # noqa: BLE001
-                    self.give_up(fault)
-                yield chunk
-        except BaseException as error:
-            try:
-                self.fail(error)
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-            raise
-        try:
-            self.finish("completed")
+            self._listen()
         except Exception as fault:  # noqa: BLE001
             self.give_up(fault)
-
-    async def _apass(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in aiterate(self.body):
-                try:
-                    self._take(chunk)
-                except Exception as fault:  # noqa: BLE001
-                    self.give_up(fault)
-                yield chunk
-        except BaseException as error:
-            try:
-                self.fail(error)
-            except Exception as fault:  # noqa: BLE001
-                self.give_up(fault)
-            raise
-        try:
-            self.finish("completed")
-        except Exception as fault:  # noqa: BLE001
-            self.give_up(fault)
+        return super().__aiter__()

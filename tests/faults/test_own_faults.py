@@ -38,7 +38,7 @@ MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of", "_pass", "_apass", "_telling"}
+INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of", "_telling"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 

@@ -17,6 +17,7 @@ from replies import ID, URL, chunk, dumps, message, stream
 
 from openrouter_tap import CallEvent, TapOptions, TappedTransport
 from openrouter_tap._parse import coding as undoing
+from openrouter_tap._sse_stream import SseStream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -347,7 +348,7 @@ async def test_a_bomb_under_the_name_of_a_stream(library: ModuleType, logs: obje
     looked_at = 0
     call = TappedTransport(Replay(library, coded("zstd", b'"content" ' * (1 << 21), "text/event-stream")))
     response = call.handle_request(library.Request("POST", URL))
-    opens = type(response.stream)._opens
+    opens = SseStream._opens
 
     def count(stream: Any, text: bytes) -> bool:
         nonlocal looked_at
@@ -355,7 +356,7 @@ async def test_a_bomb_under_the_name_of_a_stream(library: ModuleType, logs: obje
         return opens(stream, text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(response.stream), "_opens", count)
+        patch.setattr(SseStream, "_opens", count)
         assert len(response.read()) == 10 << 21
 
     assert looked_at <= 21 << 20
