@@ -91,7 +91,7 @@ TAP = {
     "_json_stream": "_observation _parse.coding _parse.reply _parse.sse _parse.wire _watched",
     "_sse_stream": "_compat _event _observation _parse.reply _parse.sse _parse.wire _watched",
     "_overheard": "",
-    "_coded_stream": "_json_stream _overheard _parse.coding _parse.sse _parse.wire _sse_stream",
+    "_coded_stream": "_json_stream _overheard _parse.coding _parse.sse _parse.wire _sse_stream _watched",
     "_observe": "_attempts _bridge _coded_stream _compat _event _http _json_stream _observation _overheard _sse_stream "
     "_videos",
     "_transport": "_compat _observation _observe _options",

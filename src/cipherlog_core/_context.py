@@ -45,9 +45,9 @@ class Context:
     def __init__(self, bound: dict[str, object], pinned: dict[str, Any], before: Context | None) -> None:
         self.bound, self.pinned = bound, pinned
         ids = (
-            pinned["tool"] if "tool" in pinned else bound.get("tool"),
-            pinned["session_id"] if "session_id" in pinned else bound.get("session_id"),
-            pinned["request_id"] if "request_id" in pinned else bound.get("request_id"),
+            pinned.get("tool", bound.get("tool")),
+            pinned.get("session_id", bound.get("session_id")),
+            pinned.get("request_id", bound.get("request_id")),
         )
         self.ids: tuple[Any, ...] = tuple(map(text_or_none, ids))
         self._ids_json = ""

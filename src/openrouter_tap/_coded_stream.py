@@ -14,6 +14,7 @@ from openrouter_tap._parse.coding import WHOLE, Bounded
 from openrouter_tap._parse.sse import Kept
 from openrouter_tap._parse.wire import Reply
 from openrouter_tap._sse_stream import SseStream
+from openrouter_tap._watched import WatchedStream
 
 __all__ = ["CodedJsonStream", "CodedSseStream"]
 
@@ -23,10 +24,33 @@ Weak = Callable[[], Any]
 """A weak reference to the response: it holds its stream."""
 
 
-class CodedJsonStream(JsonStream):
-    """A body that is kept twice: as it came, and, where it is decoded, as text."""
+class _Listening(WatchedStream):
+    """What both kinds have in common: where the caller's decoder is at work, `hear` is told what it gives."""
 
     response: Weak | None = None
+    hear: Callable[[bytes], None]
+
+    def _listen(self) -> bool:
+        return overhear(self.response, self.hear, self.give_up)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            self._listen()
+        except Exception as fault:  # noqa: BLE001
+            self.give_up(fault)
+        return super().__iter__()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            self._listen()
+        except Exception as fault:  # noqa: BLE001
+            self.give_up(fault)
+        return super().__aiter__()
+
+
+class CodedJsonStream(_Listening, JsonStream):
+    """A body that is kept twice: as it came, and, where it is decoded, as text."""
+
     _text: Bounded | None = None
 
     def hear(self, text: bytes) -> None:
@@ -54,25 +78,9 @@ class CodedJsonStream(JsonStream):
         else:
             self._kept = b""
 
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            overhear(self.response, self.hear, self.give_up)
-        except Exception as fault:  # noqa: BLE001
-            self.give_up(fault)
-        return super().__iter__()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            overhear(self.response, self.hear, self.give_up)
-        except Exception as fault:  # noqa: BLE001
-            self.give_up(fault)
-        return super().__aiter__()
-
-
-class CodedSseStream(SseStream):
+class CodedSseStream(_Listening, SseStream):
     """A stream of events whose first content and end are looked for in the text."""
-
-    response: Weak | None = None
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -119,20 +127,7 @@ class CodedSseStream(SseStream):
             self._raw_held = raw.trim(self._raw_held)
         return self.done
 
-    def _listen(self) -> None:
-        if overhear(self.response, self.hear, self.give_up):
+    def _listen(self) -> bool:
+        if super()._listen():
             self._raw = Kept()
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            self._listen()
-        except Exception as fault:  # noqa: BLE001
-            self.give_up(fault)
-        return super().__iter__()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            self._listen()
-        except Exception as fault:  # noqa: BLE001
-            self.give_up(fault)
-        return super().__aiter__()
+        return self._raw is not None

@@ -28,7 +28,7 @@ NEEDS = f"msgspec=={msgspec.__version__}", f"orjson=={orjson.__version__}"
 SOURCE = Path(cipherlog_core.__file__).parents[1]
 
 
-def ended(python: Path | str, how: str, folder: Path) -> None:
+def assert_nothing_is_lost(python: Path | str, how: str, folder: Path) -> None:
     """Run a process that ends so, and judge what it left."""
     environment = {**os.environ, "LOG_DIR": str(folder), "PYTHONPATH": str(SOURCE)}
     command = [str(python), "-W", "error", str(SCRIPT), how]
@@ -55,7 +55,7 @@ def few(hows: Iterable[str]) -> list[object]:
 @pytest.mark.parametrize("how", few(LATE))
 def test_the_end_of_a_process_loses_nothing(how: str, tmp_path: Path) -> None:
     """exit handlers, finalisers, threads, signals, os._exit; also where the first event of all comes that late."""
-    ended(sys.executable, how, tmp_path / "logs")
+    assert_nothing_is_lost(sys.executable, how, tmp_path / "logs")
 
 
 HANGS = """
@@ -96,7 +96,7 @@ def test_an_end_on_a_disk_that_hangs(nap: float, tmp_path: Path) -> None:
 def test_an_end_that_is_wrong_is_caught(how: str, tmp_path: Path) -> None:
     """The negative control: lines that are lost, doubled or torn, a word on stderr, another status."""
     with pytest.raises(AssertionError, match=CONTROLS[how]):
-        ended(sys.executable, how, tmp_path / "logs")
+        assert_nothing_is_lost(sys.executable, how, tmp_path / "logs")
 
 
 @pytest.fixture(scope="module", params=["3.11", "3.12", "3.13"])
@@ -122,5 +122,5 @@ def _says(python: Path | str) -> int:
 def test_the_end_of_a_process_on_each_python(how: str, python: Path, tmp_path: Path) -> None:
     """Again and again: 12 times 18 ways are 216 ends on each, three at a time."""
     with ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(ended, python, how, tmp_path / str(number)) for number in range(12)]:
+        for done in [pool.submit(assert_nothing_is_lost, python, how, tmp_path / str(number)) for number in range(12)]:
             done.result()
