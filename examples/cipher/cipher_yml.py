@@ -45,6 +45,8 @@ def server(name: str, block: Any) -> Server:
     for key, value in it.env.items():
         if not isinstance(value, str):
             raise ValueError(f"{name}: env: {key}: {value!r} is no text, number or switch")  # noqa: TRY004
+        if not key or "=" in key or "\0" in key + value:
+            raise ValueError(f"{name}: env: {key!r}: {value!r}: an environment cannot hold that")
     toggles = {choice.variable: choice.trouble for choice in Choice.all_in(it.env)}
     for key, value in it.env.items():
         if key.startswith("LOG_") and key not in toggles:

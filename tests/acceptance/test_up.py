@@ -97,6 +97,8 @@ ONE = f"servers: {{one: {{{SERVER}, port: 1, env: %s}}}}"
         (ONE % "[a]", ["one: ", "`$.env`"]),
         (ONE % "{LOG_DIR: [a]}", ["one: env: LOG_DIR: ", "['a']"]),
         (ONE % "{LOG_DIR: {b: c}}", ["one: env: LOG_DIR: ", "{'b': 'c'}"]),
+        (ONE % '{"A=B": C}', ["one: env: ", "'A=B'", "cannot hold"]),
+        (ONE % r'{A: "\0"}', ["one: env: ", "'A'", "cannot hold"]),
         (ONE % "{LOG_LEVL: INFO}", ["one: env: ", "LOG_LEVL", "LOG_LEVEL, "]),
         (ONE % "{LOG_BACKUPS: many}", ["one: env: LOG_BACKUPS: ", "'many'"]),
     ],
