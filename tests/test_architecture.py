@@ -40,7 +40,7 @@ CORE = {
     "_checkpoint": "_filesystem _folders",
     "_archive": "_checkpoint _filesystem _folders _rotation _settings",
     "_console": "_settings",
-    "_pipeline": "_archive _console _filesystem _folders _lines _logfile _record _recover _ring _rotation _settings "
+    "_pipeline": "_archive _console _folders _lines _logfile _record _recover _ring _rotation _settings "
     "_spool _stats _writer ship._background",
     "_channel": "_context _encode _folders _fork _pipeline _record _redact _settings",
     "_routing": "_channel _encode _settings",

@@ -47,7 +47,10 @@ def start(server: str, *, settings: Settings | None = None) -> Logger:
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Have all events so far in their files; False if that took longer than *timeout* seconds."""
+    """Have all events so far in their files; False if that took longer than *timeout* seconds.
+
+    The calling thread writes too: a disk that hangs under it holds it until it goes on.
+    """
     return PIPELINE.flush(timeout)
 
 

@@ -70,7 +70,7 @@ class Channel(Generic[T]):
         session_id: str | None = _CURRENT,
         request_id: str | None = _CURRENT,
     ) -> bool:
-        """Log *struct*; True when the line is safe from the death of the process, False when it was dropped.
+        """Log *struct*; True when the line is safe from the death of the process (`Stats.durable`), False when dropped.
 
         The three ids default to what `bind` has bound here and now; None is written as null. Never raises.
         """

@@ -14,9 +14,10 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from cipherlog_core._encode import encode, text_or_none
 from cipherlog_core._notice import shown
 
-__all__ = ["CONTEXT", "NOTHING", "Context", "Scope", "bind", "bound", "encode_ids", "pin"]
+__all__ = ["CONTEXT", "IDS", "NOTHING", "Context", "Scope", "bind", "bound", "encode_ids", "pin"]
 
-_IDS = frozenset({"tool", "session_id", "request_id"})
+IDS = ("tool", "session_id", "request_id")
+"""The keys that every record has, and whoever logs may fill."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -54,7 +55,7 @@ class Context:
         if before is not None and bound is before.bound:
             self.fields, self.fields_json = before.fields, before.fields_json
         else:
-            self.fields = {key: value for key, value in bound.items() if key not in _IDS}
+            self.fields = {key: value for key, value in bound.items() if key not in IDS}
             self.fields_json = encode(self.fields) if self.fields else b"{}"
 
     @property

@@ -7,9 +7,9 @@ import hashlib
 import os
 from typing import NamedTuple, Self
 
-from cipherlog_core._filesystem import HAS_LOCKS, is_own, make_folder
+from cipherlog_core._filesystem import HAS_LOCKS, filesystem_of, is_network, is_own, make_folder
 
-__all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders", "not_durable"]
+__all__ = ["JSON_SUFFIX", "TEXT_SUFFIX", "Folders", "not_durable", "not_trusted"]
 
 JSON_SUFFIX, TEXT_SUFFIX = ".jsonl", ".log"
 
@@ -72,3 +72,14 @@ def not_durable(folders: Folders, trouble: OSError) -> str:
     if not HAS_LOCKS:
         return f"{place}: {fate} Let one process alone write each log: nothing here keeps two apart."
     return f"{place}: {fate} Set LOG_SPOOL_DIR to a folder on a local disk, or LOG_DIR to another one."
+
+
+def not_trusted(folders: Folders) -> str | None:
+    """What it means that the logs are on a network's file system, and what to do; None if they are not."""
+    kind = filesystem_of(folders.logs)
+    if not is_network(kind):
+        return None
+    return (
+        f"{folders.logs} is on {kind}, whose locks are not to be trusted: let one process alone write each log there, "
+        "or set LOG_DIR to a folder on a local disk."
+    )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cipherlog_core import _record
-from cipherlog_core._context import NOTHING, Context
+from cipherlog_core._context import IDS, NOTHING, Context
 from cipherlog_core._encode import LINE_LIMIT, TEXT_LIMIT, dumps, encode, fit
 from cipherlog_core._folders import TEXT_SUFFIX
 from cipherlog_core._redact import clean
@@ -16,7 +16,6 @@ from cipherlog_core._text import text_line
 
 __all__ = ["Line", "describe_drops", "fitted_line", "json_line", "text_line_of", "with_bound"]
 
-_IDS = ("tool", "session_id", "request_id")
 _LOGGER = "cipherlog_core"
 _origin = _record.Origin(_LOGGER)
 
@@ -59,7 +58,7 @@ def with_bound(context: Context, fields: Mapping[str, object], data: bytes) -> b
 
 def text_line_of(head: tuple[str, str, str, str], ids: tuple[str | None, ...], fields: Mapping[str, object]) -> Line:
     """The same as text. *head*: time, level, logger and event."""
-    return Line(*text_line(*head, {**fields, **dict(zip(_IDS, ids, strict=True))}))
+    return Line(*text_line(*head, {**fields, **dict(zip(IDS, ids, strict=True))}))
 
 
 def describe_drops(name: str, count: int, since: float, reason: str) -> bytes:

@@ -35,8 +35,6 @@ class Counts:
     failed_rotations: int = 0
     rotation_error: OSError | None = None
     """Why the last attempt failed, if it did."""
-    settled: int = 0
-    torn: int = 0
 
 
 def _nothing(_: object) -> None:
@@ -96,10 +94,8 @@ class LogFile:
         Waits for the lock until *deadline* (`time.monotonic`), or for good. Raises `OSError` when the disk
         fails: the batch then stays in the ring, and the next call, here or in another process, goes on.
         """
-        while self._threads.locked():
-            if _passed(deadline):
-                return 0
-            time.sleep(_NAP)
+        if not self._is_free(deadline):
+            return 0
         with self._threads:  # `with` and `finally`: a signal handler that raises cannot leave a lock taken
             if self._is_closed:
                 return 0
@@ -120,13 +116,15 @@ class LogFile:
         """Whether something is written that a loss of power may still take, and is to be synced."""
         return self._unsynced_since is not None
 
-    def sync_if_due(self, now: float | None = None) -> None:
+    def sync_if_due(self, now: float | None = None, deadline: float | None = None) -> None:
         """Have on disk what was written *fsync_after* seconds ago (or at all, without a *now*). Raises `OSError`.
 
         Holds no lock for it, that others can write meanwhile. What could not be synced is tried again.
         """
         since = self._unsynced_since
         if since is None or (now is not None and now - since < self._fsync_after):
+            return
+        if not self._is_free(deadline):
             return
         with self._threads:
             if self._descriptor < 0:
@@ -141,11 +139,12 @@ class LogFile:
         finally:
             close(descriptor)
 
-    def close(self) -> None:
-        """Close the descriptors, when whoever uses them has done; nothing else depends on a close."""
-        with self._threads:
-            self._retire_log()
-            self.abandon()
+    def close(self, deadline: float | None = None) -> None:
+        """Close the descriptors, unless somebody uses them until *deadline*; nothing else depends on a close."""
+        if self._is_free(deadline):
+            with self._threads:
+                self._retire_log()
+                self.abandon()
 
     def abandon(self) -> None:
         """The same at once: in a forked child, where nobody else is left, and a lock may have been."""
@@ -153,10 +152,19 @@ class LogFile:
         self._close_ledger()
         self._close_log()
 
-    def release(self, ring: Ring) -> None:
-        """Close a *ring*, when whoever moves its lines has done."""
-        with self._threads:
-            ring.close()
+    def release(self, ring: Ring, deadline: float) -> None:
+        """Close a *ring*, unless somebody moves its lines until *deadline*: then it ends with the process."""
+        if self._is_free(deadline):
+            with self._threads:
+                ring.close()
+
+    def _is_free(self, deadline: float | None) -> bool:
+        """Whether no other thread is at the file; it waits for that until *deadline*, for the disk may hang there."""
+        while self._threads.locked():
+            if _passed(deadline):
+                return False
+            time.sleep(_NAP)
+        return True
 
     def _lock(self, deadline: float | None) -> Ledger | None:
         while True:
@@ -225,7 +233,6 @@ class LogFile:
 
     def _settle(self, entry: Entry, mine: Ring) -> None:
         """Finish the batch of a writer that died or failed between ledger and tail."""
-        self.counts.settled += 1
         if entry.ring == mine.name:
             self._roll_forward(entry, mine)
             return
@@ -266,7 +273,6 @@ class LogFile:
 
     def _end_line(self) -> None:
         if self._size and self._read(1, self._size - 1) != b"\n":
-            self.counts.torn += 1
             self._write(b"\n")
 
     def _read(self, count: int, offset: int) -> bytes:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from cipherlog_core import _record
-from cipherlog_core._context import CONTEXT, NOTHING, Context, encode_ids
+from cipherlog_core._context import CONTEXT, IDS, NOTHING, Context, encode_ids
 from cipherlog_core._encode import TEXT_LIMIT, dumps, printed, text_or_none
 from cipherlog_core._exc import describe, described
 from cipherlog_core._folders import TEXT_SUFFIX
@@ -30,8 +30,7 @@ _DEBUG = LEVELS["DEBUG"]
 _HTTP = {"httpx", "httpcore", "httpx2", "httpcore2"}
 _PLAIN = list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
 _STANDARD = frozenset(_PLAIN) | {"message", "asctime", "taskName", "color_message"}  # the last: uvicorn's
-_RECORD_IDS = "tool", "session_id", "request_id"
-_IDS = frozenset(_RECORD_IDS)
+_IDS = frozenset(IDS)
 _TAKEN = frozenset({"message", "exc", "stack_info"})
 _TYPED = frozenset({"log", "records_dropped", "routing", "openrouter_cost", "openrouter_cost_amended"})
 _KINDS: dict[str, Any] = {"name": str, "levelno": int, "levelname": str, "created": int | float}
@@ -78,8 +77,8 @@ class Logger:
         are further fields, whose names may be those of parameters. An exception that is the value of a field becomes an
         object of its type, message, stack and cause.
 
-        Returns True when the line is safe from the death of the process. False when it was dropped, which `stats`
-        counts, when *level* is below that of the settings, or when it is one of those that sampling leaves out.
+        Returns True when the line is safe from the death of the process (where `Stats.durable` is true). False when it
+        was dropped, which `stats` counts, when *level* is below that of the settings, or when sampling leaves it out.
         """
         try:
             number = LEVELS.get(level)
@@ -194,7 +193,7 @@ class Logger:
             printed(name),
             level=_known(level),
             fields={**more, **fields},
-            **dict(zip(_RECORD_IDS, map(text_or_none, ids), strict=True)),
+            **dict(zip(IDS, map(text_or_none, ids), strict=True)),
         )
 
     def _refuse(self, error: Exception) -> bool:

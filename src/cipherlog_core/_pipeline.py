@@ -15,8 +15,7 @@ from functools import partial
 from cipherlog_core import _record
 from cipherlog_core._archive import Archiver, Log
 from cipherlog_core._console import Console
-from cipherlog_core._filesystem import filesystem_of, is_network
-from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders, not_durable
+from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders, not_durable, not_trusted
 from cipherlog_core._lines import describe_drops
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._recover import recover
@@ -40,7 +39,7 @@ class Pipeline:
     """All logs of a process, one `Spool` each, and the threads that serve them."""
 
     def __init__(self) -> None:
-        self._spools: dict[str, Spool] = {}  # by file name, as all below
+        self._by_name: dict[str, Spool] = {}  # by file name, as all below
         self._names: dict[str, str] = {}  # by server
         self._chosen: dict[str, Settings] = {}
         self._default: Settings | None = None
@@ -50,7 +49,7 @@ class Pipeline:
         self._exiting = self._at_exit_is_registered = False
         self._takers: list[Callable[[bytes], object]] = []
         self._archiver = Archiver(self._logs)
-        self._writer = Writer(lambda: list(self._spools.values()), self._after_batch, self._after_round, self._tidy)
+        self._writer = Writer(lambda: self._spools, self._after_batch, self._after_round, self._tidy)
         self._background = Background()
         self.renew()
 
@@ -64,16 +63,21 @@ class Pipeline:
         self._writer.renew()
         self._archiver.renew()
         self._background.renew()
-        for spool in self._spools.values():
+        for spool in self._spools:
             spool.renew()
         for console in self._consoles.values():
             console.renew()
 
+    @property
+    def _spools(self) -> list[Spool]:
+        """All of them, in a list of its own: another thread may add one meanwhile."""
+        return list(self._by_name.values())
+
     def spool(self, name: str) -> Spool:
         """The spool of the log with the file name *name*; nothing is opened yet."""
-        spool = self._spools.get(name)
+        spool = self._by_name.get(name)
         if spool is None:
-            spool = self._spools.setdefault(name, Spool(name, self._open, self._writer.wake))
+            spool = self._by_name.setdefault(name, Spool(name, self._open, self._writer.wake))
             spool.divert(self._give if self._takers else None)
         return spool
 
@@ -89,7 +93,7 @@ class Pipeline:
             self._divert()
 
     def _divert(self) -> None:
-        for spool in list(self._spools.values()):
+        for spool in self._spools:
             spool.divert(self._give if self._takers else None)
 
     def _give(self, line: bytes) -> list[object]:
@@ -101,7 +105,7 @@ class Pipeline:
 
     def start(self, server: str, settings: Settings | None) -> Spool:
         """Open the log of *server*, after what dead processes left in its folder has been brought into the logs."""
-        if not any(spool.ring for spool in self._spools.values()):
+        if not any(spool.ring for spool in self._spools):
             self._chosen.clear()
             self._default = settings
             self._forget_environment()
@@ -129,7 +133,7 @@ class Pipeline:
         deadline = time.monotonic() + timeout
         if self._is_nested():
             return self._drain_only(deadline)
-        left = sum(not self._empty(spool, deadline) for spool in self._spools.values())
+        left = sum(not self._empty(spool, deadline) for spool in self._spools)
         self._write_consoles()
         return not left
 
@@ -140,7 +144,7 @@ class Pipeline:
             return self._drain_only(deadline)
         self._writer.stop(timeout)
         logs = self._logs()
-        left = sum(not self._close(spool, deadline) for spool in self._spools.values())
+        left = sum(not self._close(spool, deadline) for spool in self._spools)
         self._write_consoles()
         self._background.stop(deadline)
         self._archiver.stop(max(0.0, deadline - time.monotonic()), logs)
@@ -152,7 +156,7 @@ class Pipeline:
         self._exiting = True
         deadline = time.monotonic() + _EXIT
         self._writer.stop(_EXIT)
-        for spool in self._spools.values():
+        for spool in self._spools:
             spool.synchronous = True
             ring, log = spool.ring, spool.log
             if ring and log and self._empty(spool, deadline):
@@ -165,7 +169,7 @@ class Pipeline:
 
     def stats(self) -> Stats:
         """Counts of each log that something was done with, and their sums."""
-        used = [it for it in list(self._spools.values()) if it.ring or it.accepted or it.dropped or it.errors]
+        used = [it for it in self._spools if it.ring or it.accepted or it.dropped or it.errors]
         files = {name: FileStats(recovered=count) for name, count in self._recovered.copy().items()}
         return add_up(files | {spool.name: self._stats(spool) for spool in used})
 
@@ -179,9 +183,11 @@ class Pipeline:
                 trouble = self._open_now(spool) if spool.ring is None else None
             finally:
                 self._opener = 0
+        folders = self._folders_of(spool.name)
         if trouble is not None:
-            notice("not durable", not_durable(self._folders_of(spool.name), trouble))
-        self._check_file_system(spool)
+            notice("not durable", not_durable(folders, trouble))
+        if doubt := not_trusted(folders):
+            notice("network", doubt)
         return True
 
     def _open_now(self, spool: Spool) -> OSError | None:
@@ -221,16 +227,6 @@ class Pipeline:
         except (OSError, ValueError):  # more than there is
             return Ring.anonymous(name, _LEAST), trouble
 
-    def _check_file_system(self, spool: Spool) -> None:
-        folder = self._folders_of(spool.name).logs
-        kind = filesystem_of(folder)
-        if is_network(kind):
-            notice(
-                "network",
-                f"{folder} is on {kind}, whose locks are not to be trusted: let one process alone write each log "
-                "there, or set LOG_DIR to a folder on a local disk.",
-            )
-
     def _register_exit(self) -> None:
         if not self._at_exit_is_registered:
             self._at_exit_is_registered = True
@@ -242,18 +238,18 @@ class Pipeline:
 
     def _is_nested(self) -> bool:
         """Whether this is a signal handler or finaliser that interrupts our own code, and may wait for no lock."""
-        return self._opener == threading.get_ident() or any(spool.is_inside for spool in self._spools.values())
+        return self._opener == threading.get_ident() or any(spool.is_inside for spool in self._spools)
 
     def _drain_only(self, deadline: float) -> bool:
         """What a nested call can do: move what is in the rings, as far as nobody whom it interrupts is at that."""
-        drained = [spool.drain(deadline) and not spool.is_waiting for spool in self._spools.values()]
+        drained = [spool.drain(deadline) and not spool.is_waiting for spool in self._spools]
         return all(drained)
 
     def _empty(self, spool: Spool, deadline: float) -> bool:
         spool.move_aside()
         self._report_drops(spool)
         emptied = spool.drain(deadline)
-        self._sync(spool)
+        self._sync(spool, deadline=deadline)
         return emptied
 
     def _close(self, spool: Spool, deadline: float) -> bool:
@@ -262,7 +258,7 @@ class Pipeline:
         if ring is None or log is None:
             return True
         emptied = self._let_go(spool, ring, log, deadline)
-        log.close()
+        log.close(deadline)
         return emptied
 
     def _let_go(self, spool: Spool, ring: Ring, log: LogFile, deadline: float) -> bool:
@@ -273,7 +269,7 @@ class Pipeline:
             ring.remove()
         else:
             self._leave(spool, ring)
-        log.release(ring)
+        log.release(ring, deadline)
         return emptied
 
     def _leave(self, spool: Spool, ring: Ring) -> None:
@@ -293,16 +289,16 @@ class Pipeline:
     def _after_batch(self, spool: Spool) -> None:
         self._report_drops(spool)
         if spool.is_unsynced:
-            self._sync(spool, time.monotonic())
+            self._sync(spool, time.monotonic() if self._writer.goes_on else None)
         if (error := spool.counts.rotation_error) is not None:
             trouble = f"{spool.name} cannot be rotated ({error}): it grows, and it is tried again."
             notice.from_sink(f"rotate {spool.name}", trouble)
 
-    def _sync(self, spool: Spool, now: float | None = None) -> None:
+    def _sync(self, spool: Spool, now: float | None = None, deadline: float | None = None) -> None:
         log = spool.log
         try:
             if log is not None:
-                log.sync_if_due(now)
+                log.sync_if_due(now, deadline)
         except OSError as error:
             spool.errors += 1
             notice.from_sink(f"sync {spool.name}", f"{spool.name} cannot be synced ({error}), it is tried again.")
@@ -318,7 +314,7 @@ class Pipeline:
     def _tidy(self) -> None:
         for folders in set(self._folders.values()):
             self._recover(folders)
-        for spool in list(self._spools.values()):
+        for spool in self._spools:
             self._mend(spool)
 
     def _mend(self, spool: Spool) -> None:
@@ -343,7 +339,7 @@ class Pipeline:
     def _recover(self, folders: Folders) -> None:
         try:
             with ExitStack() as stack:
-                for spool in self._spools.values():
+                for spool in self._spools:
                     stack.enter_context(spool.inside())
                 found = recover(folders)
         except OSError as error:
@@ -359,7 +355,7 @@ class Pipeline:
             notice(f"lost {name}", f"{lost} lines of {name} did not survive the end of the machine's last run.")
 
     def _logs(self) -> list[Log]:
-        opened = [spool for spool in self._spools.values() if spool.ring]
+        opened = [spool for spool in self._spools if spool.ring]
         return [Log(self._folders_of(spool.name), spool.name, self.settings(spool.name)) for spool in opened]
 
     def _folders_of(self, name: str) -> Folders:

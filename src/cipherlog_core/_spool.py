@@ -313,9 +313,9 @@ class Spool:
         return bool(self._aside) or self.pending > 0
 
     def report_drops(self, describe: Callable[[int, float, str], bytes]) -> None:
-        """Put ``describe(count, since, reason)`` into the ring if lines were dropped and there is room."""
+        """Put ``describe(count, since, reason)`` into the ring if lines were dropped and it takes that."""
         count = self.dropped - self._reported
-        if not count or self.ring is None:
+        if not count or self.ring is None or self.taken is not None:
             return
         line = describe(count, self._since or time.time(), self._reason)
         with self.inside(), self._lock:

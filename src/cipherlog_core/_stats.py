@@ -13,7 +13,7 @@ class FileStats(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to one log in this process since it began, in records unless it says otherwise."""
 
     accepted: int = 0
-    """Events whose call returned True."""
+    """Events whose call returned True, and the records that tell of drops."""
     written: int = 0
     """Those of them that are in the log file."""
     dropped: int = 0

@@ -72,6 +72,11 @@ class Writer:
             self._thread = thread
         return True
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a next turn: in the last one nothing may be put off."""
+        return self._thread is not None
+
     def wake(self) -> None:
         """Have the rings looked at now."""
         if self._bell.locked():

@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 
-def recover(folder: str, spool_dir: str | None = None) -> Recovered:
+def recover(folder: str, spool_dir: str | None = None, file_mode: str = "0600") -> Recovered:
     """Move the lines of every dead process's ring of the logs in *folder* to them. Appends only; never rotates.
 
-    *spool_dir* as in the `Settings` of those processes. Safe at any time, from any process, also twice at once. What
-    cannot be moved is told in `Recovered.troubles`. Raises `OSError` where the folder cannot be read.
+    *spool_dir* and *file_mode* as in the `Settings` of those processes. Safe at any time, from any process, also twice
+    at once. What cannot be moved is told in `Recovered.troubles`. Raises `OSError` where the folder cannot be read.
     """
-    return _recover.recover(Folders.of(folder, spool_dir))
+    return _recover.recover(Folders.of(folder, spool_dir, int(file_mode, 8)))
 
 
 def left_lines(folder: str, name: str, spool_dir: str | None = None) -> bytes:

@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from openrouter_tap._observation import NO_REPLY
 from openrouter_tap._parse.coding import EDGE, MANY, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
-from openrouter_tap._parse.sse import Kept
+from openrouter_tap._parse.sse import LAST, Kept
 from openrouter_tap._parse.wire import UNREADABLE, Reply, decode_reply
 from openrouter_tap._watched import WatchedStream
 
 __all__ = ["JsonStream"]
 
 _OK = 200
-_LAST = 64  # chunks in which the end is looked for when nothing hinted at it
 _BINARY = ("audio/", "image/", "video/")
 _OPAQUE = (*_BINARY, "application/octet-stream")
 
@@ -60,7 +59,7 @@ class JsonStream(WatchedStream):
         reply = events.facts()
         if reply.id or reply.usage:  # a stream under the name of JSON
             self.streamed = True
-            return reply, reply.usage is not None or events.is_over(_LAST)
+            return reply, reply.usage is not None or events.is_over(LAST)
         return NO_REPLY, self._is_of(_OPAQUE)
 
     def _is_of(self, types: tuple[str, ...]) -> bool:

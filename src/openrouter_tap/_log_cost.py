@@ -22,10 +22,10 @@ _MOST: dict[type, float] = {int: 1 << 63, float: float("inf")}
 
 
 def log_cost(
-    *,
     model: str | None,
     tokens: Tokens | Mapping[str, Any] | None = None,
     cost: Cost | Mapping[str, Any] | float | Decimal | str | None = None,
+    *,
     tier_id: str | None = None,
     session_id: str | None = None,
     request_id: str | None = None,
@@ -38,9 +38,9 @@ def log_cost(
     """Log what a call cost to ``openrouter-costs.jsonl``: a drop-in for a hand-written function of this name.
 
     *tokens*: counts under the names of `Tokens`, or under those of a ``usage`` object (``prompt_tokens`` …). *cost*: US
-    dollars, the total alone or a mapping with the names of `Cost`; without a total it is the sum of input and output.
-    What is not given is null, and what is no count and no money too, with a notice. *tier_id*, *session_id*, *tool* and
-    *tags* add to those of `tag`.
+    dollars, the total alone or a mapping with the names of `Cost`; without a total it is the sum of input,
+    output and other where the first two are given. What is not given is null, and what is no count and no money too,
+    with a notice. *tier_id*, *session_id*, *tool* and *tags* add to those of `tag`.
 
     The source of a known total is ``caller``, or what a `Cost` says. Returns True when the record is safe from the
     death of the process, False when it was dropped, which `cipherlog_core.stats` counts. Never raises.

@@ -108,14 +108,12 @@ class CallSignals:
 
     def _shared(self, fields: Record) -> dict[str, Any]:
         """The attributes that metrics have too: few values each."""
-        host, colon, port = (fields["host"] or "").rpartition(":")
         return {
             self._names["operation"]: _operation(fields),
             self._names["provider"]: fields["provider"],
             self._names["request_model"]: fields["request_model"],
             self._names["model"]: fields["model"],
-            "server.address": (host if colon and port.isdecimal() else fields["host"]) or None,
-            "server.port": int(port) if colon and port.isdecimal() else None,
+            "server.address": fields["host"],
         }
 
     def metrics(self, records: Sequence[Record]) -> list[Metric]:

@@ -20,14 +20,13 @@ from openrouter_tap._compat import aiterate, host_and_path, iterate, nothing
 from openrouter_tap._event import Outcome
 from openrouter_tap._observation import Begun, Emit, OpenStreams, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
-from openrouter_tap._parse.sse import OVERLAP, Kept, Marks, has_content, marks_of
+from openrouter_tap._parse.sse import LAST, OVERLAP, Kept, Marks, has_content, marks_of
 from openrouter_tap._parse.wire import Reply
 from openrouter_tap._watched import WatchedStream
 
 __all__ = ["SseStream"]
 
 _BRACKET = ord("]")
-_LAST = 64  # chunks in which the end is looked for when nothing hinted at it
 
 
 class SseStream(WatchedStream):
@@ -66,7 +65,7 @@ class SseStream(WatchedStream):
         reply = kept.facts()
         if self._over or reply.finish_reason is not None or (reply.usage is not None and self._marks is None):
             return reply, True
-        if kept.is_over(_LAST):
+        if kept.is_over(LAST):
             return reply, True
         other = None if reply.id else read_reply(kept.ends, cut=bool(kept.gone), coding=self._coding)
         if other is None:
@@ -76,10 +75,10 @@ class SseStream(WatchedStream):
 
     def leave(self, outcome: Outcome) -> None:
         self._held = sum(map(len, self._kept.parts))  # the count of an iteration under way is in its frame
-        self.finish("completed" if self._kept.is_over(_LAST) else outcome)
+        self.finish("completed" if self._kept.is_over(LAST) else outcome)
 
     def fail(self, error: BaseException) -> None:
-        if not self.done and self._kept.is_over(_LAST):
+        if not self.done and self._kept.is_over(LAST):
             self.finish("completed")
         super().fail(error)
 

@@ -119,17 +119,22 @@ def assert_no_secrets(logged: Any, *secrets: str) -> None:
 
     *logged*: `Events`, of which all records are looked at; an iterable of records, events or texts; or the `Path` of a
     log or of a folder of logs, compressed ones and rings too. *secrets*: prompts, names, whatever must not be in there,
-    of at least 4 characters. The message says where, and never repeats the secret. Raises `AssertionError`.
+    of at least 4 characters. The message says where, and never repeats the secret. Raises `AssertionError`;
+    `ValueError` for a shorter secret.
     """
     if short := [secret for secret in secrets if len(secret) < _SHORTEST]:
         raise ValueError(f"assert_no_secrets: {len(short)} of the secrets have less than {_SHORTEST} characters")
     for place, text in _texts(logged):
         for number, secret in enumerate(secrets, 1):
-            if secret in text or json.dumps(secret)[1:-1] in text:
+            if any(form in text for form in _forms(secret)):
                 raise AssertionError(f"{place} holds secret {number} of {len(secrets)} ({len(secret)} characters)")
         for kind, pattern in _SECRETS.items():
             if found := re.search(pattern, text):
                 raise AssertionError(f"{place} holds {kind}, it begins with {found[0][:_SHORTEST]!r}")
+
+
+def _forms(secret: str) -> tuple[str, str, str]:
+    return secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
 
 
 def _texts(logged: Any) -> Iterator[tuple[str, str]]:

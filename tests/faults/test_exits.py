@@ -68,22 +68,28 @@ time.sleep(0.02)
 class Hanging:
     def __getattr__(self, name):
         return getattr(os, name)
-    def write(self, *_):
+    def {hangs}(self, *_):
         time.sleep(60)
 _logfile.os = Hanging()
 for seq in range(300):
     assert logger.event("numbered", producer="main", seq=seq)
 time.sleep({nap})
 begin = time.monotonic()
+{end}
 """
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("end", ["", "assert not cipherlog_core.stop(2)"], ids=["exit", "stop"])
+@pytest.mark.parametrize("hangs", ["write", "fsync"])
 @pytest.mark.parametrize("nap", [0, 0.2], ids=["before the writer's turn", "in it"])
-def test_an_end_on_a_disk_that_hangs(nap: float, tmp_path: Path) -> None:
-    """The exit is held for two seconds, and the next start writes what is left."""
-    command = [sys.executable, "-W", "error", "-c", HANGS.format(nap=nap)]
-    environment = {**os.environ, "LOG_DIR": str(tmp_path)}
+def test_an_end_on_a_disk_that_hangs(nap: float, hangs: str, end: str, tmp_path: Path) -> None:
+    """The exit is held for two seconds, and so is `stop`; the next start writes what is left."""
+    if hangs == "fsync":
+        end = end.replace("assert not ", "")  # all is in the file: it is only not known to be on the disk
+    code = HANGS.format(nap=nap, hangs=hangs, end=end)
+    command = [sys.executable, "-W", "error", "-c", code]
+    environment = {**os.environ, "LOG_DIR": str(tmp_path), "LOG_FSYNC_MS": "100" if hangs == "fsync" else "0"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     recover(str(tmp_path))

@@ -32,6 +32,7 @@ ODD_FILES: dict[str, Callable[[Path, Path], object]] = {
     "loop": lambda active, _: active.symlink_to(active),
     "broken gz": lambda _, segment: Path(f"{segment}.gz").write_bytes(b"no gzip at all"),
     "cut gz": lambda _, segment: Path(f"{segment}.gz").write_bytes(gzip.compress(bytes(1000))[:-9]),
+    "not ours": lambda active, _: active.with_name(".spool").symlink_to(active.parent.parent),
     "only a segment": lambda _, segment: segment.write_text("wrong\n"),
 }
 
@@ -155,6 +156,7 @@ def test_all_files_of_all_logs_are_looked_at(tmp_path: Path) -> None:
         ("hosts", "OPENROUTER_TAP_HOSTS: 'host:abc' is no host"),
         ("bad ring", "makes no sense"),
         ("set aside", "was no ring of this version"),
+        ("not ours", ".spool is a symlink or another user's: no ring is kept there"),
         ("torn line", "1 are not of the schema (Input data was truncated)"),
         ("wrong line", "1 are not of the schema (Object missing required field"),
         ("dropped", "tell of 7 events that were dropped"),

@@ -263,17 +263,20 @@ def test_what_looks_like_a_secret_is_found(key: str, tmp_path: Path) -> None:
     assert "a-1.jsonl.gz, line 2," in str(caught.value)
 
 
-async def test_what_a_test_names_is_found(post: Any, openrouter: FakeOpenRouter, openrouter_events: Events) -> None:
+@pytest.mark.parametrize("secret", ['say "no"\n', 'sag „nö“ \\ "ja"\n'])
+async def test_what_a_test_names_is_found(
+    secret: str, post: Any, openrouter: FakeOpenRouter, openrouter_events: Events
+) -> None:
     """The tap records no prompt; a tag that holds one is found, escaped or not."""
     openrouter.reply()
     openrouter.reply()
     await post()
-    assert_no_secrets(openrouter_events, "Hello?", 'say "no"\n')
-    with tag(note='say "no"\nplease'):
+    assert_no_secrets(openrouter_events, "Hello?", secret)
+    with tag(note=f"{secret}please"):
         await post()
 
     with pytest.raises(AssertionError, match=r"entry \d+ holds secret 2 of 2"):
-        assert_no_secrets(openrouter_events, "Hello?", 'say "no"\n')
+        assert_no_secrets(openrouter_events, "Hello?", secret)
 
 
 def test_the_fake_needs_no_tap(library: ModuleType, openrouter: FakeOpenRouter, openrouter_events: Events) -> None:

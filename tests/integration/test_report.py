@@ -18,8 +18,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from cipherlog_core.reading import Recovered
 from openrouter_tap.cli._commands import commands
-from openrouter_tap.report import NoLogError, read_report, show
+from openrouter_tap.report import NoLogError, _read, read_report, show
 
 NUMBERS = itertools.count()
 NAMES = "openrouter-costs-20261101T000000Z-000001.jsonl", "openrouter-costs.jsonl"
@@ -166,6 +167,35 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_is_summed(tmp_path: Pa
     ]
     assert report.total.calls > 3
     assert report.torn in (1, 2)  # the long line, and the one at which the compressed file is cut
+
+
+def test_what_waits_in_rings_is_summed_beside_a_file_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy is made of each file then, in a folder of its own; the oldest is named as it is on disk."""
+    packed = gzip.compress((line("2026-11-01T00:00:00Z", "m", "0.25") * 4000).encode())
+    first, second = (f"{NAMES[0].replace('000001', f'00000{number}')}.gz" for number in (1, 2))
+    (tmp_path / first).write_bytes(gzip.compress(line("2026-10-01T00:00:00Z", "m", "0.25").encode()))
+    (tmp_path / second).write_bytes(packed[: len(packed) // 2])
+    waiting = line("2026-11-02T00:00:00Z", "waiting", "2.5").encode()
+    monkeypatch.setattr(_read, "left_lines", lambda *_: waiting)
+    monkeypatch.setattr(_read, "recover", lambda *_: Recovered(troubles=[("a ring", OSError("locked"))]))
+    report = read_report(str(tmp_path))
+
+    assert [(row.model, row.cost) for row in report.rows][:1] == [("waiting", Decimal("2.5"))]
+    assert len(report.unreadable) == 1
+    assert report.oldest_file == str(tmp_path / first)
+
+
+def test_the_log_that_the_report_makes_is_for_whom_the_program_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LOG_FILE_MODE holds where the lines of a killed process are the first of their log."""
+    monkeypatch.setenv("LOG_FILE_MODE", "0640")
+    leave_behind(tmp_path)
+    read_report(str(tmp_path))
+
+    assert (tmp_path / NAMES[1]).stat().st_mode & 0o777 == 0o640
 
 
 def test_a_folder_is_taken_by_its_name(tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_what_is_billed_is_what_is_recorded(path: str, client: Any, events: list
     assert ("x-generation-id" in reply.headers) == (path not in ("embeddings", "rerank"))
 
 
+@pytest.mark.parametrize("model", [None, 1, [], {}, "no/such"])
+def test_a_model_that_is_none_is_refused(model: Any, client: Any) -> None:
+    """As what is wrong with the request, whatever its JSON says."""
+    reply = client.post("/chat/completions", json={"model": model, "messages": []})
+
+    assert reply.status_code == 400
+
+
 def test_rerank_by_tokens(client: Any, events: list[CallEvent]) -> None:
     """Another provider bills tokens."""
     usage = ask(client, "rerank", model=TOKENS).json()["usage"]

@@ -22,6 +22,7 @@ __all__ = ["Background"]
 _LAST = 1.5  # seconds at most that an end waits for a receiver that has answered so far
 _AGAIN = 5.0  # seconds after something that should not happen
 _LIBRARIES = "urllib3", "grpc", "opentelemetry", "google"
+_NAME = "cipherlog-shipper"
 
 
 class Background:
@@ -44,7 +45,7 @@ class Background:
         if folders.logs in self._threads or sys.is_finalizing() or _is_disabled(os.environ):
             return
         run = (folders, endpoint, os.getpid(), self._run_number)
-        thread = threading.Thread(target=self._run, args=run, name="cipherlog-shipper", daemon=True)
+        thread = threading.Thread(target=self._run, args=run, name=_NAME, daemon=True)
         with suppress(RuntimeError):  # the interpreter is ending
             thread.start()
             self._threads[folders.logs] = thread
@@ -69,8 +70,8 @@ class Background:
     def _run(self, folders: Folders, endpoint: str, pid: int, number: int) -> None:
         while number == self._run_number and pid == os.getpid():
             try:
-                if self._ship(folders, endpoint, number):
-                    return
+                self._ship(folders, endpoint, number)
+                return
             except ModuleNotFoundError as error:
                 notice(
                     "otlp", f"LOG_OTLP_ENDPOINT is set, and {error.name} is missing: pip install 'openrouter-tap[otlp]'"
@@ -80,8 +81,8 @@ class Background:
                 notice(f"shipper: {type(error)}", f"{folders.logs} cannot be shipped, it is tried again: {error}")
             time.sleep(_AGAIN)
 
-    def _ship(self, folders: Folders, endpoint: str, number: int) -> bool:
-        """Ship until the end; whether that is all, and nothing is to be tried again."""
+    def _ship(self, folders: Folders, endpoint: str, number: int) -> None:
+        """Ship until the end."""
         from cipherlog_core.ship._options import destinations, resource_attributes
         from cipherlog_core.ship._shipper import Shipper
 
@@ -89,7 +90,7 @@ class Background:
             to, resource = destinations(os.environ, endpoint), resource_attributes(os.environ)
         except ValueError as error:
             notice("otlp", f"nothing is shipped: {error}.")
-            return True
+            return
         _keep_out_of_the_logs()  # now that their loggers exist
         shipper = Shipper(folders, to, resource, notice)
         _keep_out_of_the_logs()  # gRPC's exist now
@@ -97,7 +98,6 @@ class Background:
         if number != self._run_number:  # the end came while the libraries were imported
             shipper.finish()
         shipper.run()
-        return True
 
 
 def _is_disabled(environ: Mapping[str, str]) -> bool:
@@ -106,14 +106,13 @@ def _is_disabled(environ: Mapping[str, str]) -> bool:
 
 def _keep_out_of_the_logs() -> None:
     """What the libraries log about this thread's requests would be shipped by further requests, which they log too."""
-    me = threading.get_ident()
-
-    def is_others(record: logging.LogRecord) -> bool:
-        return record.thread != me
-
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if name.startswith(_LIBRARIES) and isinstance(logger, logging.Logger):
-            logger.addFilter(is_others)
+            logger.addFilter(_is_others)  # which ignores one that is there
     context = sys.modules.get("opentelemetry.context")
     if context is not None:  # an instrumentation of the libraries makes no spans of these requests
         context.attach(context.set_value("suppress_instrumentation", True))
+
+
+def _is_others(record: logging.LogRecord) -> bool:
+    return record.threadName != _NAME  # the number of a thread that has ended the next one may get

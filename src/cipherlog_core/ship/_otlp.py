@@ -130,14 +130,8 @@ class Encoder:
 
     def _metrics(self, records: list[Record]) -> Any | None:
         request = ExportMetricsServiceRequest()
-        keyed = sorted((str(one.get("server") or ""), str(one.get("logger") or ""), one["event"]) for one in records)
-        for server, logger, event in dict.fromkeys(keyed):
-            group = [
-                one
-                for one in records
-                if one["event"] == event and (one.get("server") or "", one.get("logger") or "") == (server, logger)
-            ]
-            if found := _metrics_of(self._more[event], group):
+        for (server, logger, event), group in groupby(sorted(records, key=_kind), _kind):
+            if found := _metrics_of(self._more[event], list(group)):
                 scope = ScopeMetrics(scope=_scope(logger), metrics=found)
                 resource = self._resource_of(server or None)
                 request.resource_metrics.append(ResourceMetrics(resource=resource, scope_metrics=[scope]))
@@ -146,6 +140,10 @@ class Encoder:
     def _resource_of(self, server: str | None) -> Resource:
         name = {"service.name": server or _UNNAMED}
         return Resource(attributes=attributes({**name, **self._resource}))
+
+
+def _kind(record: Record) -> tuple[str, str, str]:
+    return record["server"] or "", record["logger"], record["event"]
 
 
 def _metrics_of(more: Signals, records: Sequence[Record]) -> list[Metric]:

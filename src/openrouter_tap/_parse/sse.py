@@ -11,7 +11,7 @@ from openrouter_tap._parse.coding import WHOLE, inflate, is_deflated
 from openrouter_tap._parse.loose import last_usage, read_loosely
 from openrouter_tap._parse.wire import UNREADABLE, Choice, Reply, Usage, decode_reply
 
-__all__ = ["OVERLAP", "Kept", "Marks", "has_content", "marks_of"]
+__all__ = ["LAST", "OVERLAP", "Kept", "Marks", "has_content", "marks_of"]
 
 OVERLAP = 64
 """Bytes before a cut that must be looked at again: content can begin across it."""
@@ -23,6 +23,9 @@ _MANY = 4096  # chunks that are joined at once
 _FEW = 4  # chunks that usually hold them
 _EVENTS = 8  # the last events hold it all: error, finish reason, usage
 _TRIES = 64  # lines that are read as events, whether they are any or not: what is none costs the most
+
+LAST = 64
+"""Chunks in which the end is looked for when nothing hinted at it."""
 
 # A non-empty text, or a tool call. Keep-alive comments, role-only and empty deltas are no content.
 _CONTENT = re.compile(

@@ -42,7 +42,7 @@ def tokens_of(usage: Usage) -> Tokens:
 
 
 def _input_and_output(usage: Usage) -> Tokens:
-    """The same of ``/responses`` and ``/messages``, whose input is without what is cached, and which give no total."""
+    """The same of the endpoints that say input and output; ``/messages`` counts what is cached apart, and no total."""
     taken = usage.input_tokens_details or _NO_DETAILS
     given = usage.output_tokens_details or _NO_DETAILS
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens

@@ -116,7 +116,7 @@ def demo() -> None:
 def simulate(port: int) -> None:
     """Serve a local OpenRouter look-alike on 127.0.0.1 until Ctrl-C, for programs in any language. Needs no key.
 
-    The first line on stdout is the base URL. A program that calls it, and whose tap shall meter that, is to be given:
+    The first line on stdout is the base URL. To point a program at it and have its calls metered, set:
     OPENAI_BASE_URL=http://127.0.0.1:8787/api/v1 OPENROUTER_TAP_HOSTS=127.0.0.1:8787
     """
     try:
@@ -184,7 +184,7 @@ def ship(once: bool, folder: str | None, endpoint: str | None, protocol: str | N
         _lacking("ship", error, "otlp")
     settings = Settings.from_env()
     try:
-        code = run(folder or settings.dir, settings.spool_dir, endpoint or settings.otlp_endpoint, protocol, once=once)
+        code = run(folder or settings.dir, settings, endpoint or settings.otlp_endpoint, protocol, once=once)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     sys.exit(code)

@@ -176,6 +176,9 @@ def _rings(folders: Folders) -> Iterator[Finding]:
     if not states:
         yield Finding(True, "no rings: nobody is logging, and nothing was left behind")
     for folder in folders.rings:
+        if os.path.lexists(folder) and folder not in folders.own_rings:
+            yield Finding(False, f"{folder} is a symlink or another user's: no ring is kept there")
+            continue
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             if name.endswith(".bad"):
                 yield Finding(False, f"{os.path.join(folder, name)} was no ring of this version: look, and delete it")

@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from cipherlog_core import Settings
 from cipherlog_core.reading import Folders, logs, recover
 from cipherlog_core.ship._options import destinations, resource_attributes
 from cipherlog_core.ship._shipper import Shipper
@@ -23,7 +24,7 @@ _END = 2.0  # seconds that a signal leaves for the request at hand
 _REPEAT = 1.0  # seconds between two looks whether the thread has ended
 
 
-def run(folder: str, spool_dir: str | None, endpoint: str | None, protocol: str | None, *, once: bool) -> int:
+def run(folder: str, settings: Settings, endpoint: str | None, protocol: str | None, *, once: bool) -> int:
     """Ship *folder* until a signal, or *once*; the exit code. Raises `ValueError` for what cannot be used."""
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; --dir takes the folder of the logs")
@@ -35,7 +36,7 @@ def run(folder: str, spool_dir: str | None, endpoint: str | None, protocol: str 
             return NO_LOGS
     try:
         shipper = Shipper(
-            Folders.of(folder, spool_dir), to, resource, _Teller().tell, partial(_recover, folder, spool_dir)
+            Folders.of(folder, settings.spool_dir), to, resource, _Teller().tell, partial(_recover, folder, settings)
         )
         for name, destination in to.items():
             click.echo(
@@ -47,9 +48,9 @@ def run(folder: str, spool_dir: str | None, endpoint: str | None, protocol: str 
         return UNDELIVERED
 
 
-def _recover(folder: str, spool_dir: str | None) -> None:
+def _recover(folder: str, settings: Settings) -> None:
     if os.path.isdir(folder):
-        recover(folder, spool_dir)
+        recover(folder, settings.spool_dir, settings.file_mode)
 
 
 class _Teller:

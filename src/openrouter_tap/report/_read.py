@@ -144,8 +144,8 @@ def read_report(folder: str, *, since: datetime | None = None) -> Report:
             unreadable += _load(database, [*files, *more], own)
             *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": begin})))
             (facts,) = _records(database.execute(_FACTS, {"since": begin}))
-    by_name = {os.path.basename(path): path for path in files}
-    facts["oldest_file"] = by_name.get(os.path.basename(facts["oldest_file"] or ""))
+    by_name = {_plain_name(path): path for path in files}
+    facts["oldest_file"] = by_name.get(_plain_name(facts["oldest_file"] or ""))
     return Report(
         rows=rows,
         total=total,
@@ -165,16 +165,16 @@ def _text(moment: datetime) -> str:
 
 def _recovered(folder: str, own: str) -> tuple[int, str | None, list[str]]:
     """How many records were brought in; why others could not be, and a file in the folder *own* that holds those."""
-    spool_dir = Settings.from_env().spool_dir
+    settings = Settings.from_env()
     try:
-        found = recover(folder, spool_dir)
+        found = recover(folder, settings.spool_dir, settings.file_mode)
         count, troubles = found.records.total(), [f"{path}: {error}" for path, error in found.troubles]
     except OSError as error:
         count, troubles = 0, [str(error)]
     if not troubles:
         return count, None, []
     try:
-        left = left_lines(folder, _LOG, spool_dir)
+        left = left_lines(folder, _LOG, settings.spool_dir)
     except OSError:
         left = b""
     path = os.path.join(own, "in the rings.jsonl")
@@ -199,9 +199,13 @@ def _read_lines(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     database.execute(_LINES, {"files": literal, "columns": _COLUMNS})
 
 
+def _plain_name(path: str) -> str:
+    return os.path.basename(path).removesuffix(".gz")
+
+
 def _readable(path: str, own: str) -> tuple[str, str | None]:
     """A copy of what can be read of a file, overlong lines as torn ones, and why the rest cannot."""
-    copy = os.path.join(own, os.path.basename(path).removesuffix(".gz"))
+    copy = os.path.join(tempfile.mkdtemp(dir=own), _plain_name(path))
     trouble = None
     with open(copy, "wb") as target:
         try:

@@ -94,10 +94,9 @@ class _Endpoint:
             return self._error(401, "Missing Authentication header")
         try:
             asked = json.loads(await request.body())
-            slug = asked["model"]
+            model = _MODELS.get(slug := asked["model"])
         except (ValueError, KeyError, TypeError):
             return self._error(400, "Invalid request body")
-        model = _MODELS.get(slug)
         if model is None:
             return self._error(400, f"{slug} is not a valid model ID")
         if refusal := self._refusal(model.fails):

@@ -119,6 +119,22 @@ def test_the_lines_of_a_text_log_are_records_too(logs: Logs) -> None:
     assert "inside" not in text
 
 
+@pytest.mark.parametrize("json_", [True, False])
+def test_what_was_dropped_before_is_told_in_the_file(json_: bool, logs: Logs) -> None:
+    """Not in the block, whose records are those of the block."""
+    logger = cipherlog_core.start("refused", settings=Settings.from_env(dir=str(logs.folder), json=json_))
+    spool = PIPELINE.server_spool("refused")
+    with capture() as records:
+        spool.refuse()
+        logger.event("inside")
+        assert cipherlog_core.flush()
+    assert cipherlog_core.flush()
+
+    assert [record["event"] for record in records] == ["inside"]
+    (path,) = logs.folder.glob("refused.*")
+    assert "records_dropped" in path.read_text()
+
+
 def test_blocks_nest(logs: Logs) -> None:
     """Each gets all that is logged while it is open."""
     logger = cipherlog_core.start("nested")

@@ -353,7 +353,7 @@ def test_a_network_file_system_is_told(
     logs: Logs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its locks are not to be trusted: one notice says what is not promised there."""
-    monkeypatch.setattr("cipherlog_core._pipeline.filesystem_of", lambda _: "nfs4")
+    monkeypatch.setattr("cipherlog_core._folders.filesystem_of", lambda _: "nfs4")
     for name in ("one", "two"):
         cipherlog_core.start(name).event("x")
 

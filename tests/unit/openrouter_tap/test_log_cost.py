@@ -144,6 +144,15 @@ def test_nonsense_is_null_and_told(
     assert f"log_cost(): {next(iter(given))}" in caplog.text
 
 
+def test_model_tokens_and_cost_go_by_place_too(logs: Logs) -> None:
+    """As calls of a hand-written function may have it."""
+    log_cost("maker/model", {"prompt": 3}, 0.5)
+
+    (record,) = logs.read()
+    fields = record["fields"]
+    assert (fields["model"], fields["tokens"]["prompt"], fields["cost"]["total"]) == ("maker/model", 3, 0.5)
+
+
 def test_an_http_error(logs: Logs) -> None:
     """A status of 400 or more is one."""
     fields = logged(logs, http_status=429)["fields"]

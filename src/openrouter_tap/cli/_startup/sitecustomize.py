@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _LIBRARIES = ("httpx", "httpx2")
+_OFF = ("false", "0", "no", "off")  # the tap's own words, which cannot be asked for before it is imported
 
 _lock = RLock()
 _is_done = False
@@ -116,7 +117,7 @@ def _folders() -> list[str]:
 
 
 if __name__ == "sitecustomize":
-    if os.environ.get("OPENROUTER_TAP", "").strip().lower() not in ("off", "false", "0", "no"):
+    if os.environ.get("OPENROUTER_TAP", "").strip().lower() not in _OFF:
         sys.meta_path.insert(0, _Finder())
         for _name in _LIBRARIES:
             if _name in sys.modules:  # a .pth file was first
