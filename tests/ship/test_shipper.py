@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from cipherlog_core._archive import Archiver, Log
 from cipherlog_core._checkpoint import load
 from cipherlog_core._folders import Folders
 from cipherlog_core._rotation import closed_segments
+from cipherlog_core.ship import _background
 from cipherlog_core.ship._options import destinations
 from cipherlog_core.ship._shipper import Shipper
 from openrouter_tap import instrument, uninstrument
@@ -369,6 +371,26 @@ def test_the_thread_ships_what_the_process_logs_and_nothing_of_its_own(
     assert [one[""].body.string_value for one in receiver.logs if one["scope"].startswith("urllib3")] == [
         "of another thread"
     ]
+
+
+def test_only_the_shipping_thread_is_kept_out_of_the_logs() -> None:
+    """By one filter however often it starts anew, and not by its number, which the next thread may get."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    before = list(logger.filters)
+    kept: list[object] = []
+
+    def log() -> None:
+        _background._keep_out_of_the_logs()
+        kept.append(logger.filter(logger.makeRecord("urllib3", logging.INFO, "", 0, "", (), None)))
+
+    for name in ("cipherlog-shipper", "other"):
+        thread = threading.Thread(target=log, name=name)
+        thread.start()
+        thread.join()
+
+    assert list(map(bool, kept)) == [False, True]
+    assert len(set(logger.filters) - set(before)) <= 1
+    logger.filters[:] = before
 
 
 def test_a_missing_extra_is_told(tmp_path: Path) -> None:

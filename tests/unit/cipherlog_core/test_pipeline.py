@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -359,6 +360,22 @@ def test_a_network_file_system_is_told(
 
     (record,) = [record for record in caplog.records if record.name == "cipherlog_core"]
     assert "is on nfs4, whose locks are not to be trusted" in record.getMessage()
+
+
+@pytest.mark.parametrize("end", [cipherlog_core.flush, cipherlog_core.stop, cipherlog_core.stats])
+def test_a_log_that_another_thread_adds_meanwhile(
+    end: Callable[[], object], logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that goes over all logs fails for it."""
+    names = map("added-{}.jsonl".format, itertools.count())
+    monkeypatch.setattr(
+        "cipherlog_core._spool.Spool.dropped", property(lambda _: bool(PIPELINE.spool(next(names))) - 1)
+    )
+    cipherlog_core.start("app").event("x")
+    before = len(PIPELINE._spools)
+    end()
+
+    assert len(PIPELINE._spools) > before
 
 
 SCENARIO = """
