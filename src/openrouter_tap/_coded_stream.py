@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from openrouter_tap._json_stream import JsonStream
-from openrouter_tap._overheard import overhear
+from openrouter_tap._overheard import Listener, overhear
 from openrouter_tap._parse.coding import WHOLE, Bounded
 from openrouter_tap._parse.sse import Kept
 from openrouter_tap._parse.wire import Reply
@@ -31,7 +31,7 @@ class _Listening(WatchedStream):
     hear: Callable[[bytes], None]
 
     def _listen(self) -> bool:
-        return overhear(self.response, self.hear, self.give_up)
+        return overhear(self.response, Listener(self.hear, self.fail, self.give_up))
 
     def __iter__(self) -> Iterator[bytes]:
         try:

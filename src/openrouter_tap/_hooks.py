@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from openrouter_tap._observation import Observation, OpenStreams
+from openrouter_tap._observation import Observation
 from openrouter_tap._observe import STARTED, Begun, begin, emitter, not_observed, observe
+from openrouter_tap._open_streams import OpenStreams
 from openrouter_tap._options import Hosts, TapOptions
 
 __all__ = ["async_event_hooks", "event_hooks"]
@@ -21,7 +22,7 @@ class _Hooks:
         self._hosts = Hosts(options.hosts)
         self._emit = emitter(options.on_event)
         self._begun: WeakKeyDictionary[Any, Begun] = WeakKeyDictionary()
-        self._open: OpenStreams = {}
+        self._open = OpenStreams()
 
     def request(self, request: Any) -> None:
         try:
@@ -34,7 +35,7 @@ class _Hooks:
         try:
             begun = self._begun.pop(response.request, None)
             if begun is not None and not _is_observed(response.stream, begun):
-                observe(response.request, response, begun, self._emit, self._open)
+                observe(response.request, response, begun, self._emit, self._open.by_id)
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
 

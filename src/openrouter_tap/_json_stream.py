@@ -5,8 +5,9 @@ JSON is mostly one or two chunks: the first one is kept by reference, and in a l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
+from openrouter_tap._compat import aiterate
 from openrouter_tap._observation import NO_REPLY
 from openrouter_tap._parse.coding import EDGE, MANY, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
@@ -115,8 +116,10 @@ class JsonStream(WatchedStream):
             self.give_up(fault)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = None
         try:
-            async for chunk in self.body:
+            chunks = aiterate(self.body)
+            async for chunk in chunks:
                 if self._kept or len(chunk) > WHOLE:
                     try:
                         self._keep(chunk)
@@ -131,6 +134,8 @@ class JsonStream(WatchedStream):
                 self.fail(error)
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()  # as httpx2 does with what it iterates over
             raise
         try:
             self.finish("completed")

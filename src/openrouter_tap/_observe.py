@@ -25,7 +25,7 @@ from openrouter_tap._observation import (
     Begun,
     Emit,
     Observation,
-    OpenStreams,
+    Streams,
     clock,
     trace_ids,
 )
@@ -57,7 +57,7 @@ def begin(request: Any) -> Begun | None:
 
 
 def observe(  # noqa: C901  what is rare is a branch: a call for the usual would cost each reply
-    request: Any, response: Any, begun: Begun, emit: Emit, open_streams: OpenStreams
+    request: Any, response: Any, begun: Begun, emit: Emit, open_streams: Streams
 ) -> None:
     """Put the observation between the reply's body and the caller."""
     headers_at = clock()
@@ -109,9 +109,11 @@ def _coded(response: Any, is_stream: bool, *given: Any) -> CodedSseStream | Code
 def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit) -> None:
     """Record a call that got no reply."""
     before = last.get()
-    if before is not None and before.ended >= begun[STARTED] and before.request() is request:
-        return  # an inner tap has recorded the attempts of which a transport that retries makes an error of its own
-    if _has_passed_a_tap(error, begun):
+    if (
+        before is not None
+        and before.ended >= begun[STARTED]  # of this task, in the meantime: an inner tap has recorded an attempt
+        and (before.request() is request or _has_passed_a_tap(error, begun))
+    ):
         return
     call = Observation(request, begun, emit)
     try:
@@ -124,7 +126,8 @@ def observe_failure(request: Any, begun: Begun, error: BaseException, emit: Emit
 def _has_passed_a_tap(error: BaseException, begun: Begun) -> bool:
     """Whether an inner tap has recorded the failure: then its frame, younger than *begun*, is in a traceback.
 
-    Nothing is put on the exception for that, which is the caller's. A transport that retries may raise another one.
+    Nothing is put on the exception for that, which is the caller's. A transport that retries may raise another one, and
+    one that many calls wait for the same one to all: then the frames are of other tasks.
     Up to 3.12 a frame keeps the locals that are asked for, the exception among them: so not those of our own frame, the
     first in the traceback, or each failure is left, with its request, to the garbage collector.
     """

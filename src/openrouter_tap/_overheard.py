@@ -8,11 +8,11 @@ has no decoder at work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 from weakref import ref
 
-__all__ = ["overhear", "weakly"]
+__all__ = ["Listener", "overhear", "weakly"]
 
 _IDENTITY = "IdentityDecoder"
 """The decoder of a coding that the library does not know: it gives what it gets."""
@@ -26,45 +26,68 @@ def weakly(response: Any) -> Callable[[], Any] | None:
         return None
 
 
-def overhear(
-    response: Callable[[], Any] | None, hear: Callable[[bytes], None], give_up: Callable[[Exception], object]
-) -> bool:
-    """Have *hear* know what the decoder of the *response* gives, and *give_up* what *hear* raises.
+class Listener(NamedTuple):
+    """Who overhears."""
 
-    False where no decoder is at work.
-    """
+    hear: Callable[[bytes], None]
+    """Takes what the decoder gives."""
+    fail: Callable[[BaseException], None]
+    """Takes what it raises."""
+    give_up: Callable[[Exception], object]
+    """Takes what one of these two raised."""
+
+
+def overhear(response: Callable[[], Any] | None, listener: Listener) -> bool:
+    """Have the *listener* know what the decoder of the *response* gives, or raises; False where none is at work."""
     decoder = getattr(response(), "_decoder", None) if response is not None else None
     if decoder is None or type(decoder).__name__ == _IDENTITY:
         return False
-    decode = type(decoder).decode
-
-    def decode_and_tell(data: bytes) -> Any:
-        given = decode(that(), data)
-        if isinstance(given, bytes | bytearray | memoryview):
-            try:
-                hear(bytes(given))
-            except Exception as fault:  # noqa: BLE001
-                give_up(fault)
-            return given
-        return _telling(given, hear, give_up)
-
     try:
         if "decode" in vars(decoder):  # somebody else's, or that of a call before
             return False
-        that = ref(decoder)  # which holds the function
-        decoder.decode = decode_and_tell
+        decoder.decode = _telling(type(decoder).decode, ref(decoder), listener)
     except (AttributeError, TypeError):  # it has slots
         return False
     return True
 
 
-def _telling(
-    given: Iterable[bytes], hear: Callable[[bytes], None], give_up: Callable[[Exception], object]
-) -> Iterator[bytes]:
-    """The pieces that httpx2's decoders give one by one."""
-    for piece in given:
+def _telling(decode: Callable[..., Any], that: Callable[[], Any], listener: Listener) -> Callable[[bytes], Any]:
+    """*decode* of *that* decoder, which holds what is made here, with the *listener* told of it.
+
+    A decoder may call its `decode` itself, as both libraries' do where deflate comes without its frame: what it gives
+    then the outer call gives, too, and that alone is told.
+    """
+    is_inside = False
+
+    def step(function: Callable[..., Any], *given: Any) -> Any:
+        nonlocal is_inside
+        is_inside = True
         try:
-            hear(piece)
+            return function(*given)
+        except BaseException as error:
+            tell(listener.fail, error)
+            raise
+        finally:
+            is_inside = False
+
+    def tell(take: Callable[[Any], object], what: Any) -> None:
+        try:
+            take(what)
         except Exception as fault:  # noqa: BLE001
-            give_up(fault)
-        yield piece
+            listener.give_up(fault)
+
+    def pieces(given: Iterator[bytes]) -> Iterator[bytes]:  # as httpx2's decoders give them
+        while (piece := step(next, given, None)) is not None:
+            tell(listener.hear, piece)
+            yield piece
+
+    def decode_and_tell(data: bytes) -> Any:
+        if is_inside:
+            return decode(that(), data)
+        given = step(decode, that(), data)
+        if isinstance(given, bytes | bytearray | memoryview):
+            tell(listener.hear, bytes(given))
+            return given
+        return pieces(iter(given))
+
+    return decode_and_tell

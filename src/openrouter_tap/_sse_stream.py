@@ -13,12 +13,12 @@ This module is bent for speed; benchmarks/tap.py justifies it. What looks odd:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 from openrouter_tap._compat import aiterate, host_and_path, iterate, nothing
 from openrouter_tap._event import Outcome
-from openrouter_tap._observation import Begun, Emit, OpenStreams, clock, endpoint_of
+from openrouter_tap._observation import Begun, Emit, Streams, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
 from openrouter_tap._parse.sse import LAST, OVERLAP, Kept, Marks, has_content, marks_of
 from openrouter_tap._parse.wire import Reply
@@ -35,7 +35,7 @@ class SseStream(WatchedStream):
     def __init__(self, request: Any, begun: Begun, emit: Emit) -> None:
         super().__init__(request, begun, emit)
         self.streamed = True
-        self.open_streams: OpenStreams = {}
+        self.open_streams: Streams = {}
         """That of the transport, where there is one."""
         self._kept = Kept()
         self._held = 0  # bytes in the kept chunks
@@ -84,6 +84,8 @@ class SseStream(WatchedStream):
 
     def _opens(self, chunk: bytes) -> bool:
         """Keep *chunk*, and whether the first content is in it, or the end."""
+        if self.done:  # the client was closed meanwhile
+            return True
         if not self._begun:
             self._begun, self._marks = True, marks_of(endpoint_of(host_and_path(self.request.url)[1]))
         self._kept.parts.append(chunk)
@@ -161,7 +163,8 @@ class SseStream(WatchedStream):
                         self.give_up(fault)
                     return
                 yield chunk
-            yield from chunks
+            for chunk in chunks:  # `yield from` would close what the libraries do not
+                yield chunk
         except BaseException as error:
             if held is not None:
                 self._held = held
@@ -174,7 +177,7 @@ class SseStream(WatchedStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:  # noqa: C901, PLR0912  the twin
         kept = self._kept
         parts, limit = kept.parts, kept.limit
-        held = None
+        held = chunks = None
         try:
             chunks = aiterate(self.body)
             if not self.done and (self.first_content is None or self._marks is not None):
@@ -222,4 +225,6 @@ class SseStream(WatchedStream):
                 self.fail(error)
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()  # as httpx2 does with what it iterates over
             raise

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from openrouter_tap._compat import TransportBase, default_transport
-from openrouter_tap._observation import OpenStreams
 from openrouter_tap._observe import Begun, begin, emitter, not_observed, observe, observe_failure
+from openrouter_tap._open_streams import OpenStreams
 from openrouter_tap._options import Hosts, TapOptions, notice_proxies
 
 __all__ = ["TappedTransport"]
@@ -31,7 +31,7 @@ class TappedTransport(TransportBase):
         self._given = inner
         self._sync = self._async = inner
         self._made: dict[bool, Any] = {}
-        self._open: OpenStreams = {}
+        self._open = OpenStreams()
         self._hosts: frozenset[str] = frozenset()  # none where a fault of ours keeps them from being known
         self._is_listed: Callable[[Any], bool] = lambda _: False
         try:
@@ -65,7 +65,7 @@ class TappedTransport(TransportBase):
                 not_observed(fault)
             raise
         try:
-            observe(request, response, begun, self._emit, self._open)
+            observe(request, response, begun, self._emit, self._open.by_id)
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
         return response
@@ -94,7 +94,7 @@ class TappedTransport(TransportBase):
                 not_observed(fault)
             raise
         try:
-            observe(request, response, begun, self._emit, self._open)
+            observe(request, response, begun, self._emit, self._open.by_id)
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
         return response
@@ -118,15 +118,6 @@ class TappedTransport(TransportBase):
             self._sync = made
         return made
 
-    def _leave_open(self) -> None:
-        """The client closes: streams that are open then have no end to wait for."""
-        for call in [left() for left in list(self._open.values())]:
-            if call is not None:
-                try:
-                    call.leave("abandoned")
-                except Exception as fault:  # noqa: BLE001
-                    call.give_up(fault)
-
     def __enter__(self) -> Self:
         if self._given is not None:
             self._given.__enter__()
@@ -139,7 +130,7 @@ class TappedTransport(TransportBase):
         traceback: TracebackType | None = None,
     ) -> None:
         try:
-            self._leave_open()
+            self._open.leave()
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
         if self._sync is not None:
@@ -148,7 +139,7 @@ class TappedTransport(TransportBase):
     def close(self) -> None:
         """Close the inner transport of a sync client."""
         try:
-            self._leave_open()
+            self._open.leave()
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
         if self._sync is not None:
@@ -166,7 +157,7 @@ class TappedTransport(TransportBase):
         traceback: TracebackType | None = None,
     ) -> None:
         try:
-            self._leave_open()
+            self._open.leave()
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
         if self._async is not None:
@@ -175,7 +166,7 @@ class TappedTransport(TransportBase):
     async def aclose(self) -> None:
         """Close the inner transport of an async client."""
         try:
-            self._leave_open()
+            self._open.leave()
         except Exception as fault:  # noqa: BLE001
             not_observed(fault)
         if self._async is not None:

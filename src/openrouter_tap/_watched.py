@@ -33,7 +33,7 @@ class WatchedStream(Observation, StreamBase):
     def aclose(self) -> Coroutine[Any, Any, None]:
         """A plain function: the body's own coroutine is handed on.
 
-        What iterates over the body is not closed here, no more than the libraries do it: whoever holds it lets it go.
+        What iterates over the body is not closed here: whoever iterates does that, or lets it go.
         """
         if not self.done:
             try:

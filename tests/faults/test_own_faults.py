@@ -27,6 +27,7 @@ from openrouter_tap._observation import Observation
 PATHS = ["_transport", "_observe", "_observation", "_watched", "_json_stream", "_sse_stream", "_overheard", "_compat"]
 PATHS += [
     "_coded_stream",
+    "_open_streams",
     "_options",
     "_http",
     "_attempts",
@@ -38,7 +39,7 @@ MODULES = [importlib.import_module(f"openrouter_tap.{path}") for path in PATHS]
 
 # What is the transport, the stream or the client's closing itself: the calls of the libraries go through these.
 INTERFACE = {"handle_request", "handle_async_request", "_handle_async", "_make", "default_transport", "close", "aclose"}
-INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of", "_telling"}
+INTERFACE |= {"iterate", "aiterate", "nothing", "_stepped", "library_of"}
 LAST_RESORT = {"give_up", "not_observed"}
 """What is called when something else has raised, and guards itself."""
 
@@ -46,7 +47,9 @@ UNREACHED = {
     *("_compat._installed", "_compat._bases"),  # at import
     *("_compat.is_client", "_options.Hosts.taps", "_transport.TappedTransport.taps"),  # of the other doors
     *("_transport.TappedTransport.around", "_options.notice_proxies"),
+    "_observe._has_passed_a_tap",  # of two taps
     "_observation._new_epoch",  # in a forked child
+    "_open_streams._leave_all",  # at the end of the program
     "_watched.WatchedStream.elapsed",  # for the hooks
     *("_observation.lost", "_observation.Observation._unread"),  # when something else has raised
 }
@@ -117,6 +120,7 @@ SCENARIOS: dict[str, tuple[Callable[[ModuleType], Answer], str, dict[str, Any]]]
     "gzip": (lambda _: Answer([GZIPPED], CODED), "bytes", {}),
     "gzip in pieces": (lambda _: Answer([GZIPPED[:700], GZIPPED[700:1400], GZIPPED[1400:]], CODED), "read", {}),
     "no stream in gzip": (lambda _: Answer([gzip.compress(b"<html>", mtime=0)], [*SSE, *CODED]), "read", {}),
+    "no JSON in gzip": (lambda _: Answer([gzip.compress(b"<html>", mtime=0)], CODED), "read", {}),
     "gzip, taken raw": (lambda _: Answer([GZIPPED], CODED), "raw", {}),
     "deflate": (
         lambda _: Answer([_raw_deflate(dumps(message()))], [("content-encoding", "deflate")]),

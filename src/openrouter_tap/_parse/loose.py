@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import types
 from typing import Any, Union, get_args, get_origin
 
@@ -17,7 +18,9 @@ __all__ = ["last_usage", "read_loosely"]
 
 _fields = functools.cache(msgspec.structs.fields)  # it evaluates annotations anew each time
 _DIGITS = 20  # from which on an integer is no count
-_USAGE = b'"usage"'
+_USAGE = '"usage"'
+_TRIES = 4
+_END_OF_EVENT = re.compile(r"[^][{}]*\}")
 
 
 def read_loosely(body: bytes) -> Reply | None:
@@ -27,8 +30,10 @@ def read_loosely(body: bytes) -> Reply | None:
         value = json.loads(text, parse_int=_integer)  # unlike others it takes NaN and 1e999
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
+    return _reply_of(value) if isinstance(value, dict) else None
+
+
+def _reply_of(value: dict[str, Any]) -> Reply:
     reply: Reply = _struct(Reply, value)
     usage = reply.usage
     if usage is not None and usage.is_byok is None and value["usage"].get("is_byok") is not None:
@@ -36,18 +41,26 @@ def read_loosely(body: bytes) -> Reply | None:
     return reply
 
 
-def last_usage(tail: bytes) -> Usage | None:
-    """The last usage object in *tail*, the end of a body whose beginning is not there."""
-    at = tail.rfind(_USAGE)
-    if at < 0:
-        return None
-    text = tail[at + len(_USAGE) :].decode("utf-8", "replace").lstrip(": \t\r\n")
-    try:
-        value, _ = json.JSONDecoder(parse_int=_integer).raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    reply: Reply = _struct(Reply, {"usage": value})
-    return reply.usage
+def last_usage(tail: bytes, *, in_event: bool = False) -> Usage | None:
+    """The usage of the reply of which *tail* is the end, where its beginning is not there.
+
+    It stands in the reply itself and in no object within: with what holds it all ends, *in_event* but for the rest of
+    the event that holds the reply.
+    """
+    text = tail.decode("utf-8", "replace")
+    at = len(text)
+    for _ in range(_TRIES):
+        at = text.rfind(_USAGE, 0, at)
+        if at < 0:
+            break
+        try:
+            value, end = json.JSONDecoder(parse_int=_integer).raw_decode("{" + text[at:])
+        except (ValueError, RecursionError):
+            continue
+        rest = text[at + end - 1 :].strip()
+        if not rest or (in_event and _END_OF_EVENT.fullmatch(rest)):
+            return _reply_of(value).usage
+    return None
 
 
 def _integer(digits: str) -> float:

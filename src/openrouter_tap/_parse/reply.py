@@ -59,7 +59,7 @@ def _read_ends(head: bytes, tail: bytes) -> Reply | None:
     for name in Reply.__struct_fields__:
         if getattr(reply, name) in (None, ABSENT):
             setattr(reply, name, getattr(rest, name))
-    reply.usage = rest.usage or last_usage(tail)
+    reply.usage = rest.usage or reply.usage or last_usage(tail)
     return reply
 
 

@@ -53,6 +53,7 @@ _MARKS = {
         rb'"(?:text|thinking|partial_json)"\s*:\s*"[^"]|"type"\s*:\s*"(?:server_|mcp_)?tool_use"', rb"message_stop"
     ),
 }
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _SPLIT = re.compile(rb"(?<=[^\r\n])(?:\r\n|[\r\n])data: ?")  # between two lines of one event
 _FINISH_REASON = b'"finish_reason":"'
 _USUAL_CONTENT = b'"content":"'  # found in a tenth of the time
@@ -95,7 +96,7 @@ class Kept:
         cut = joined.rfind(b"\n", 0, held - _KEEP) + 1
         if not cut and held > WHOLE:
             cut = held - _KEEP
-        at = joined.rfind(b'"usage"', 0, cut)
+        at = _usage_in(joined, cut)
         if at >= 0:
             end = joined.find(b"\n", at, cut)
             self._usage = joined[joined.rfind(b"\n", 0, at) + 1 : cut if end < 0 else end]
@@ -143,13 +144,13 @@ class Kept:
         reply = _read(text, reply) or Reply()
         if reply.usage is None and _SPLIT.search(text, max(0, len(text) - _LIMIT)):
             reply = _read(_SPLIT.sub(b" ", text[-_LIMIT:]), reply) or reply
-        if reply.usage is None and (at := text.rfind(b'"usage"')) >= 0:
+        if reply.usage is None and (at := _usage_in(text, len(text))) >= 0:
             start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
             self._usage = text[start : end if end >= 0 else None]
         if reply.usage is None and (event := _event(self._usage)):
             _complete(reply, event)
         if reply.usage is None and self.gone:  # the last event is longer than what is kept, and was cut
-            reply.usage = last_usage(self._usage + text)
+            reply.usage = last_usage(_lines(self._usage + text)[0], in_event=True)
         return reply
 
     def _joined(self) -> bytes:
@@ -161,6 +162,16 @@ class Kept:
     def _inflated(self) -> list[bytes]:
         inflated = None if self.gone else inflate(b"".join(self.parts))
         return inflated[0] if inflated else []
+
+
+def _usage_in(text: bytes, end: int) -> int:
+    """Where the last usage before *end* begins; -1 without. Events that say null are passed over, up to a bound."""
+    at = end
+    for _ in range(_TRIES):
+        at = text.rfind(b'"usage"', 0, at)
+        if at < 0 or _USAGE.match(text, at):
+            return at
+    return -1
 
 
 def _read_usual_end(text: bytes) -> Reply | None:
