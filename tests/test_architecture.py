@@ -73,7 +73,7 @@ TAP = {
     "testing": "_event _fake",
     "_log_cost": "_bridge _event _tag",
     "_compat": "",
-    "_options": "_bridge _event",
+    "_options": "_bridge _compat _event",
     "_http": "_bridge _compat",
     "_attempts": "",
     "_parse.wire": "",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 from msgspec import Struct
 
 from openrouter_tap._bridge import SWITCH, notice, shown
+from openrouter_tap._compat import LIBRARIES
 from openrouter_tap._event import CallEvent
 
 __all__ = ["NO_HOST", "Hosts", "Switch", "TapOptions", "no_hosts", "notice_proxies"]
@@ -52,8 +53,10 @@ class Hosts:
         if switch.trouble:
             notice("OPENROUTER_TAP", f"{switch.trouble}.")
         hosts = {*_OPENROUTER, *(_bare(host) for host in [*more, *there] if host.strip())} if switch.is_on else set()
-        self.any_port = frozenset(host for host in hosts if not _port(host))
-        self._one_port = frozenset((_without_port(host), _port(host)) for host in hosts if _port(host))
+        self.any_port = _in_urls(host for host in hosts if not _port(host))
+        self._one_port = frozenset(
+            (form, _port(host)) for host in hosts if _port(host) for form in _in_urls([_without_port(host)])
+        )
         self._all = "*" in hosts
 
     def taps(self, url: Any) -> bool:
@@ -95,6 +98,19 @@ def _bare(host: str) -> str:
     """*host* as a URL has it, whether or not it was given as one: in lower case, IPv6 without brackets."""
     host = host.strip().lower().rpartition("://")[2].partition("/")[0].rpartition("@")[2]
     return host if _PORT.fullmatch(host) else host.strip("[]")
+
+
+def _in_urls(hosts: Iterable[str]) -> frozenset[str]:
+    """How *hosts* may stand in URLs: the libraries tell them in the script of their language, and with a last dot."""
+    forms = {form for host in hosts for form in (host, _decoded(host)) if form}
+    return frozenset(forms | {f"{form.removesuffix('.')}{dot}" for form in forms for dot in ("", ".")})
+
+
+def _decoded(host: str) -> str:
+    try:
+        return LIBRARIES[0].URL(f"//{host}").host if host.startswith("xn--") or ".xn--" in host else ""
+    except Exception:  # noqa: BLE001  it is no name then, and of no URL
+        return ""
 
 
 def _port(host: str) -> int | None:

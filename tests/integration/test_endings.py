@@ -299,8 +299,11 @@ async def test_closed_by_another_task(
 
 
 EXIT = """
-import httpx
+import httpx, threading, time
 from openrouter_tap import TapOptions, TappedTransport
+def wait():
+    time.sleep(60)
+{thread}
 client = httpx.Client(transport=TappedTransport(options=TapOptions(hosts=("*",))))
 for path in {paths}:
     reply = client.send(client.build_request("POST", "{origin}/" + path + "{tail}", json={{}}), stream=True)
@@ -308,13 +311,14 @@ for path in {paths}:
 """
 
 
+@pytest.mark.parametrize("thread", ["", "threading.Thread(target=wait, daemon=True).start()"], ids=["alone", "daemon"])
 @pytest.mark.parametrize(("paths", "outcomes"), [(["json", "stream"], 2), (["stream"], 1)])
 def test_a_reply_that_is_open_at_the_end_of_the_program(
-    paths: list[str], outcomes: int, server: FaultyServer, tmp_path: Path
+    paths: list[str], outcomes: int, thread: str, server: FaultyServer, tmp_path: Path
 ) -> None:
-    """The program ends; the event is on disk, also where no log was open before the modules were gone."""
+    """The event is on disk, also where no log was open before, and where a daemon keeps all from being collected."""
     environment = {**os.environ, "LOG_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", EXIT.format(paths=paths, origin=server.origin, tail=TAIL)]
+    command = [sys.executable, "-c", EXIT.format(paths=paths, thread=thread, origin=server.origin, tail=TAIL)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True)
 
     assert (tmp_path / "openrouter-costs.jsonl").read_text().count('"outcome":') == outcomes

@@ -7,6 +7,7 @@ import gc
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ from conftest import Logs
 from dialects import RESPONSES
 from replies import URL, dumps, message, stream
 
+import cipherlog_core
 from openrouter_tap import CallEvent, TapOptions, TappedTransport
 from openrouter_tap.simulator import running
 
@@ -177,6 +179,131 @@ def test_what_the_caller_says_in_metadata_ends_nothing(
         client.post(RESPONSES, json={})
 
     assert [(event.outcome, event.cost.total) for event in events] == [("completed", 0.25)]
+
+
+RESPONSE = [
+    b'data: {"type":"response.completed","response":{"id":"gen-1","usage":{"cost":0.25}}}\n\n',
+    b"data: [DONE]\n\n",
+]
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+def test_what_iterates_over_the_body_is_closed_as_without_the_tap(kind: str, library: ModuleType, logs: Logs) -> None:
+    """httpx2 closes a generator in the task of the caller who leaves it, httpx does not."""
+
+    async def use(tapped: bool) -> list[str]:
+        said = []
+
+        class Body(library.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                try:
+                    for piece in stream():
+                        yield piece
+                finally:
+                    await asyncio.sleep(0)
+                    said.append("cleaned up")
+
+        def answer(_: Any) -> Any:
+            return library.Response(200, headers={"Content-Type": kind}, stream=Body())
+
+        inner = library.MockTransport(answer)
+        client = library.AsyncClient(transport=TappedTransport(inner) if tapped else inner)
+        async with client, client.stream("POST", URL, json={}) as reply:
+            async with aclosing(reply.aiter_bytes()) as chunks:
+                async for _ in chunks:
+                    break
+            said.append("left")
+        return said
+
+    if library.__name__ == "httpx2":
+        assert asyncio.run(use(tapped=True)) == asyncio.run(use(tapped=False)) == ["cleaned up", "left"]
+    else:
+        assert asyncio.run(use(tapped=True))[0] == asyncio.run(use(tapped=False))[0] == "left"
+
+
+def test_a_body_that_iterates_itself_is_closed_as_often_as_without_the_tap(library: ModuleType, logs: Logs) -> None:
+    """Not once more where the caller leaves it behind its last event."""
+
+    def use(tapped: bool) -> int:
+        closed = []
+
+        class Body(library.SyncByteStream):
+            def __init__(self) -> None:
+                self.left = iter(RESPONSE)
+
+            def __iter__(self) -> Iterator[bytes]:
+                return self  # type: ignore[return-value]
+
+            def __next__(self) -> bytes:
+                return next(self.left)
+
+            def close(self) -> None:
+                closed.append(None)
+
+        def answer(_: Any) -> Any:
+            return library.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body())
+
+        inner = library.MockTransport(answer)
+        client = library.Client(transport=TappedTransport(inner) if tapped else inner)
+        with client, client.stream("POST", RESPONSES, json={}) as reply:
+            for line in reply.iter_lines():
+                if line == "data: [DONE]":
+                    break
+        return len(closed)
+
+    assert use(tapped=True) <= use(tapped=False)
+
+
+def test_a_client_that_is_closed_while_its_first_chunk_is_awaited(
+    library: ModuleType, events: list[CallEvent], logs: Logs
+) -> None:
+    """The call has its event, and is in no count of losses, though the transport within reads on."""
+    may_come, asked = threading.Event(), threading.Event()
+
+    class Body(library.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            asked.set()
+            may_come.wait(5)
+            yield from stream()
+
+    def answer(_: Any) -> Any:
+        return library.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body())
+
+    tap = transport(library, answer, events)
+    client = library.Client(transport=tap)
+    dropped = cipherlog_core.stats().dropped
+    reader = threading.Thread(target=client.post, args=(URL,), kwargs={"json": {}})
+    reader.start()
+    asked.wait(5)
+    tap.close()
+    may_come.set()
+    reader.join()
+
+    assert [event.outcome for event in events] == ["abandoned"]
+    assert cipherlog_core.stats().dropped == dropped
+
+
+def test_calls_that_share_a_failure(library: ModuleType, events: list[CallEvent], logs: Logs) -> None:
+    """One error for all who wait for the same connection: each call has its event."""
+
+    async def use() -> None:
+        ready, error = asyncio.Event(), library.ConnectError("down")
+
+        class Waiting(library.AsyncBaseTransport):
+            async def handle_async_request(self, _: Any) -> Any:
+                await ready.wait()
+                raise error
+
+        options = TapOptions(on_event=events.append)
+        async with library.AsyncClient(transport=TappedTransport(Waiting(), options=options)) as client:
+            calls = [asyncio.create_task(client.post(URL, json={})) for _ in range(20)]
+            await asyncio.sleep(0.05)
+            ready.set()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    asyncio.run(use())
+
+    assert [event.outcome for event in events] == ["failed"] * 20
 
 
 def test_a_stream_that_is_let_go_gives_its_connection_back(library: ModuleType, logs: Logs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 from collections.abc import Callable
 from contextlib import aclosing
@@ -88,6 +89,22 @@ async def test_json(coding: str, size: int, library: ModuleType, is_async: bool,
     assert event.bytes_in == sum(map(len, answer.chunks))
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_deflate_without_its_frame(kind: str, library: ModuleType, is_async: bool, logs: object) -> None:
+    """The decoder then begins anew by calling itself: what it gives is told once."""
+    is_json = kind == "application/json"
+    text = dumps(message()) if is_json else b"".join(stream(4))
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    body = packer.compress(text) + packer.flush()
+    pieces = [body[at : at + 200] for at in range(0, len(body), 200)]
+    called = Called(
+        library, Answer(pieces, [("content-type", kind), ("content-encoding", "deflate")]), is_async=is_async
+    )
+
+    assert b"".join(await called.take("bytes")) == text
+    assert (called.event.outcome, called.event.cost.total) == ("completed", 0.0123)
+
+
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip"])
 async def test_json_longer_than_is_kept(coding: str, library: ModuleType, is_async: bool, logs: object) -> None:
     """2.5 MB: read at its two ends."""
@@ -166,6 +183,18 @@ async def test_a_coding_that_the_library_refuses(library: ModuleType, is_async: 
     with pytest.raises(library.DecodingError):
         await called.take("bytes")
     assert called.event.outcome in ("failed", "closed_early")
+
+
+async def test_a_body_that_cannot_be_decoded(library: ModuleType, is_async: bool, logs: object) -> None:
+    """The caller gets an error and has closed nothing: the call has failed, and what of."""
+    body = bytearray(gzip.compress(random.Random(7).randbytes(3000)))
+    body[1500:1600] = b"\xff" * 100
+    pieces = [bytes(body[at : at + 400]) for at in range(0, len(body), 400)]
+    called = Called(library, Answer(pieces, [("content-encoding", "gzip")]), is_async=is_async)
+
+    with pytest.raises(library.DecodingError):
+        await called.take("bytes")
+    assert (called.event.outcome, called.event.error.type) == ("failed", "DecodingError")
 
 
 async def test_nothing_is_put_on_a_response_before_it_is_read(library: ModuleType, logs: object) -> None:

@@ -168,6 +168,14 @@ class TestReply:
 
         assert (reply.id, reply.model, reply.usage.cost) == (ID, ENVELOPE["model"], 0.0123)
 
+    @pytest.mark.parametrize("usage", [{"cost": 0.5}, None], ids=["ahead", "nowhere"])
+    def test_usage_within_a_long_reply_is_not_its_own(self, usage: object) -> None:
+        """What a tool says of its own usage is no cost of the call."""
+        items = [{"text": "x" * (2 << 20)}, {"result": {"usage": {"cost": 99}}}]
+        reply = read(edges([dumps({"id": ID, "usage": usage, "output": items})]), cut=True)
+
+        assert (reply.usage and reply.usage.cost) == (usage and 0.5)
+
     def test_a_long_compressed_body(self) -> None:
         """It is unpacked to its ends, too."""
         assert read(gzip.compress(dumps(message("word " * 500_000)))).usage.cost == 0.0123
@@ -257,6 +265,19 @@ class TestStream:
         parts = [chunk({}, usage={"cost": 1}), *stream(3)]
 
         assert self.kept(parts).facts().usage.cost == 0.0123
+
+    def test_events_that_say_null_hide_no_usage(self) -> None:
+        """As those of other services do, behind the one event that tells it."""
+        parts = [chunk({}, usage=USAGE), *[chunk({"content": "x"}, usage=None)] * 20, DONE]
+
+        assert self.kept(parts).facts().usage.cost == 0.0123
+
+    def test_what_is_no_usage_of_the_reply_costs_nothing(self) -> None:
+        """An object of that name in an event that was left, however long the stream."""
+        parts = [chunk({"content": "x" * 100}) for _ in range(3000)]
+        parts.append(chunk({"extra": {"result": {"usage": {"cost": 55}}}}))
+
+        assert self.kept(parts).facts().usage is None
 
     def test_usage_before_much_text(self) -> None:
         """It is kept when what is around it goes."""

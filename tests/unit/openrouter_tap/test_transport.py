@@ -319,6 +319,7 @@ def test_the_current_span(
         (200, b"", "failed", ("200", None)),
         (200, b"\xef\xbb\xbf" + dumps(message()), "completed", None),
         (204, b"", "completed", None),
+        (307, b"<html>moved</html>", "completed", None),
     ],
 )
 def test_outcomes_of_replies(
@@ -475,6 +476,13 @@ def test_what_is_no_transport_is_refused() -> None:
         (("[::1]",), "", "http://[::1]:8443/v1/chat/completions", True),
         (("[::1]:8443",), "", "http://[::1]:8443/v1/chat/completions", True),
         (("[::1]:8444",), "", "http://[::1]:8443/v1/chat/completions", False),
+        ((), "", "https://openrouter.ai./api/v1/chat/completions", True),
+        (("gateway.local.",), "", "https://gateway.local/v1/chat/completions", True),
+        (("gateway.local:8443",), "", "https://gateway.local.:8443/v1/chat/completions", True),
+        (("xn--bcher-kva.example",), "", "https://xn--bcher-kva.example/v1/chat/completions", True),
+        (("xn--bcher-kva.example:8443",), "", "https://bücher.example:8443/v1/chat/completions", True),
+        (("bücher.example",), "", "https://xn--bcher-kva.example/v1/chat/completions", True),
+        (("xn--0.example",), "", "https://bücher.example/v1/chat/completions", False),
         ((), "a:" + "9" * 5000, URL, True),
         (("*",), "", "https://anything.example/chat/completions", True),
         (("other",), "", URL, True),
