@@ -287,18 +287,21 @@ def test_calls_that_share_a_failure(library: ModuleType, events: list[CallEvent]
     """One error for all who wait for the same connection: each call has its event."""
 
     async def use() -> None:
-        ready, error = asyncio.Event(), library.ConnectError("down")
+        waiting: list[asyncio.Future[None]] = []
+        error = library.ConnectError("down")
 
         class Waiting(library.AsyncBaseTransport):
             async def handle_async_request(self, _: Any) -> Any:
-                await ready.wait()
+                waiting.append(asyncio.get_running_loop().create_future())
+                await waiting[-1]
                 raise error
 
         options = TapOptions(on_event=events.append)
         async with library.AsyncClient(transport=TappedTransport(Waiting(), options=options)) as client:
             calls = [asyncio.create_task(client.post(URL, json={})) for _ in range(20)]
             await asyncio.sleep(0.05)
-            ready.set()
+            for future in reversed(waiting):  # who began first fails last
+                future.set_result(None)
             await asyncio.gather(*calls, return_exceptions=True)
 
     asyncio.run(use())
