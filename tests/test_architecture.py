@@ -33,14 +33,15 @@ CORE = {
     "_ring": "_filesystem",
     "_ledger": "_filesystem",
     "_rotation": "",
-    "_logfile": "_filesystem _folders _ledger _ring _rotation",
+    "_last_lock": "",
+    "_logfile": "_filesystem _folders _last_lock _ledger _ring _rotation",
     "_recover": "_filesystem _folders _logfile _ring",
-    "_spool": "_logfile _ring",
+    "_spool": "_last_lock _logfile _ring",
     "_writer": "_settings _spool",
     "_checkpoint": "_filesystem _folders",
     "_archive": "_checkpoint _filesystem _folders _rotation _settings",
     "_console": "_settings",
-    "_pipeline": "_archive _console _folders _lines _logfile _record _recover _ring _rotation _settings "
+    "_pipeline": "_archive _console _folders _last_lock _lines _logfile _record _recover _ring _rotation _settings "
     "_spool _stats _writer ship._background",
     "_channel": "_context _encode _folders _fork _pipeline _record _redact _settings",
     "_routing": "_channel _encode _settings",

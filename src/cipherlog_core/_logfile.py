@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from cipherlog_core._filesystem import HAS_LOCKS, boot_id, close, is_file, open_regular, sync_folder
 from cipherlog_core._folders import Folders
+from cipherlog_core._last_lock import LastLock, Lock
 from cipherlog_core._ledger import Entry, Ledger, open_ledger
 from cipherlog_core._ring import BATCH, TAIL, BadRingError, Ring
 from cipherlog_core._rotation import Rotation, last_segment_number, segment_name
@@ -68,9 +69,10 @@ class LogFile:
         self._on_closed = on_closed
         self._fsync_after = fsync_after
         self._unsynced_since: float | None = None
-        self._threads = threading.Lock()  # flock does not exclude threads that share one descriptor
+        self._threads: Lock = threading.Lock()  # flock does not exclude threads that share one descriptor
         self._is_closed = False
         self._ledger: Ledger | None = None
+        self._cut: Entry | None = None  # the batch that failed last
         self._descriptor = -1
         self._file: os.stat_result | None = None
         self._inode = 0
@@ -146,6 +148,10 @@ class LogFile:
                 self._retire_log()
                 self.abandon()
 
+    def end(self) -> None:
+        """Be ready for the end of the interpreter."""
+        self._threads = LastLock(self._threads)
+
     def abandon(self) -> None:
         """The same at once: in a forked child, where nobody else is left, and a lock may have been."""
         self._is_closed = True
@@ -188,14 +194,19 @@ class LogFile:
         if entry := ledger.entry():
             self._settle(entry, ring)
             ledger.close_entry()
+        elif self._cut is not None:
+            self._pass_over(self._cut, ring)
+        self._cut = None
         tail, data = ring.batch(self._most)
         if not data:
             return 0
         self._end_line()  # of another program, or one that a loss of power cut
         self._rotate_if_due(ledger, len(data))
-        ledger.open_entry(Entry(self._inode, self._size, tail, len(data), boot_id(), ring.name))
+        self._cut = Entry(self._inode, self._size, tail, len(data), boot_id(), ring.name)
+        ledger.open_entry(self._cut)
         self._write(data)
         ring.words[TAIL] = tail + len(data)
+        self._cut = None
         self.on_batch(data)
         ledger.close_entry()
         return len(data)
@@ -264,6 +275,17 @@ class LogFile:
             return
         self._write(ring.read(entry.tail + written, entry.length - written))
         ring.words[TAIL] = entry.tail + entry.length
+
+    def _pass_over(self, entry: Entry, ring: Ring) -> None:
+        """Of a batch of ours, whose ring the process that has ended its line cannot reach, leave out what is there."""
+        if self._inode != entry.inode or (ring.name, ring.words[TAIL]) != (entry.ring, entry.tail):
+            return
+        there = self._read(entry.length, entry.offset)
+        for line in ring.read(entry.tail, entry.length).splitlines(keepends=True):
+            if not there.startswith(line):
+                break
+            there = there[len(line) :]
+            ring.words[TAIL] += len(line)
 
     def _holds_start_of(self, entry: Entry, ring: Ring, written: int) -> bool:
         """Whether the end of the file is the first *written* bytes of the batch."""

@@ -16,6 +16,7 @@ from cipherlog_core import _record
 from cipherlog_core._archive import Archiver, Log
 from cipherlog_core._console import Console
 from cipherlog_core._folders import JSON_SUFFIX, TEXT_SUFFIX, Folders, not_durable, not_trusted
+from cipherlog_core._last_lock import LastLock, Lock
 from cipherlog_core._lines import describe_drops
 from cipherlog_core._logfile import LogFile
 from cipherlog_core._recover import recover
@@ -56,7 +57,7 @@ class Pipeline:
     def renew(self) -> None:
         """Begin anew in a forked child: it has its parent's settings, and its own rings and threads."""
         _record.renew()
-        self._lock = threading.Lock()
+        self._lock: Lock = threading.Lock()
         self._opener = 0  # the thread that is opening a log: nested events must not wait for it
         self._finalizer_is_registered = False
         self._recovered: Counter[str] = Counter()
@@ -134,7 +135,7 @@ class Pipeline:
         if self._is_nested():
             return self._drain_only(deadline)
         left = sum(not self._empty(spool, deadline) for spool in self._spools)
-        self._write_consoles()
+        self._write_consoles(deadline)
         return not left
 
     def stop(self, timeout: float) -> bool:
@@ -145,7 +146,7 @@ class Pipeline:
         self._writer.stop(timeout)
         logs = self._logs()
         left = sum(not self._close(spool, deadline) for spool in self._spools)
-        self._write_consoles()
+        self._write_consoles(deadline)
         self._background.stop(deadline)
         self._archiver.stop(max(0.0, deadline - time.monotonic()), logs)
         self._forget_environment()
@@ -153,17 +154,17 @@ class Pipeline:
 
     def at_exit(self) -> None:
         """Write what is left; an event that comes still later is written by its own call."""
-        self._exiting = True
+        self._exiting, self._lock = True, LastLock(self._lock)
         deadline = time.monotonic() + _EXIT
         self._writer.stop(_EXIT)
         for spool in self._spools:
-            spool.synchronous = True
+            spool.end()
             ring, log = spool.ring, spool.log
             if ring and log and self._empty(spool, deadline):
                 ring.remove()
             elif ring:
                 self._leave(spool, ring)
-        self._write_consoles()
+        self._write_consoles(deadline)
         self._background.stop(deadline)
         self._archiver.stop(max(0.0, deadline - time.monotonic()), self._logs())
 
@@ -207,7 +208,10 @@ class Pipeline:
         spool.attach(ring, log, settings.queue_block_ms / 1000)
         self._archiver.note_opened(spool.name, folders.logs)
         self._register_exit()
-        spool.synchronous = self._exiting or not (threading.main_thread().is_alive() and self._writer.start())
+        if self._exiting:
+            spool.end()
+        else:
+            spool.synchronous = not (threading.main_thread().is_alive() and self._writer.start())
         if settings.otlp_endpoint is not None and not self._exiting:
             self._background.start(folders, settings.otlp_endpoint)
         return trouble
@@ -307,9 +311,9 @@ class Pipeline:
         self._write_consoles()
         self._archiver.look()
 
-    def _write_consoles(self) -> None:
+    def _write_consoles(self, deadline: float = 0.0) -> None:
         for console in self._consoles.values():
-            console.write()
+            console.write(deadline)
 
     def _tidy(self) -> None:
         for folders in set(self._folders.values()):

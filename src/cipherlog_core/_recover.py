@@ -21,6 +21,7 @@ __all__ = ["Recovered", "RingFile", "recover", "ring_files"]
 
 _SUFFIXES = "|".join(map(re.escape, (JSON_SUFFIX, TEXT_SUFFIX)))
 _RING = re.compile(rf"(\.?)(.+(?:{_SUFFIXES}))\.(\d+)-[0-9a-f]+\.ring")
+_PATIENCE = 2.0  # seconds that all of it may wait for locks: a process that is stopped may hold one
 _HALF_MADE = 60.0  # seconds after which a ring that was never finished is litter
 
 
@@ -68,16 +69,16 @@ def recover(folders: Folders) -> Recovered:
 
     Safe at any time, from any process, also twice at once. Raises `OSError` where the folder cannot be read.
     """
-    result = Recovered()
+    result, deadline = Recovered(), time.monotonic() + _PATIENCE
     for file in ring_files(folders) if HAS_LOCKS else ():
         try:
-            _take_over(LogFile(folders, file.log), file, result)
+            _take_over(LogFile(folders, file.log), file, result, deadline)
         except (OSError, ValueError) as error:  # one that cannot be opened must not keep back the others
             result.troubles.append((file.path, error))
     return result
 
 
-def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
+def _take_over(log: LogFile, file: RingFile, result: Recovered, deadline: float) -> None:
     try:
         descriptor = open_regular(file.path, os.O_RDWR, may_be_linked=True)
     except FileNotFoundError:
@@ -89,7 +90,7 @@ def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
         if not status.st_nlink:
             return  # another process was faster
         if file.is_finished:
-            _empty(log, file.path, result)
+            _empty(log, file.path, result, deadline)
         elif time.time() - status.st_mtime > _HALF_MADE:
             os.unlink(file.path)
     finally:
@@ -97,7 +98,7 @@ def _take_over(log: LogFile, file: RingFile, result: Recovered) -> None:
         log.close()
 
 
-def _empty(log: LogFile, path: str, result: Recovered) -> None:
+def _empty(log: LogFile, path: str, result: Recovered, deadline: float) -> None:
     try:
         ring = Ring.attach(path)
     except FileNotFoundError:
@@ -110,10 +111,12 @@ def _empty(log: LogFile, path: str, result: Recovered) -> None:
         if ring.boot != boot_id():
             ring = _salvage(log, ring, result)
         records, *_ = ring.held()
-        while log.move(ring):
+        while log.move(ring, deadline):
             pass
+        result.records[log.name] += records - ring.held()[0]
+        if ring.pending:
+            raise TimeoutError(f"another process has had the lock of {log.name} for {_PATIENCE:.0f} s")
         os.unlink(ring.path)
-        result.records[log.name] += records
     finally:
         ring.close()
 

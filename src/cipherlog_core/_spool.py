@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cipherlog_core._last_lock import LastLock, Lock
 from cipherlog_core._logfile import Counts, LogFile
 from cipherlog_core._ring import HEAD, HEADER, Ring
 
@@ -82,7 +83,7 @@ class Spool:
         self.counts = Counts()
         self._dropped = _Tally()
         self._since, self._reason = 0.0, ""
-        self._lock = threading.Lock()
+        self._lock: Lock = threading.Lock()
         self._inside: set[int] = set()
         self._aside: deque[bytes] = deque()
         ring, log = self.detach()
@@ -141,6 +142,13 @@ class Spool:
             return kept and (not self.synchronous or self.drain(time.monotonic() + _LAST_WRITE))
         finally:
             inside.discard(me)
+
+    def end(self) -> None:
+        """Have each `append` write its own line from now on, at the end of the interpreter too."""
+        self.synchronous = True
+        self._lock = LastLock(self._lock)
+        if self.log is not None:
+            self.log.end()
 
     def divert(self, take: Callable[[bytes], object] | None) -> None:
         """Give each line from now on to *take*, which must not raise; None: put it into the ring again."""

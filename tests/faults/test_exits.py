@@ -98,6 +98,39 @@ def test_an_end_on_a_disk_that_hangs(nap: float, hangs: str, end: str, tmp_path:
     assert judge_kept(tmp_path, {("main", seq) for seq in range(-1, 300)}) == RIGHT
 
 
+DAEMON = """
+import builtins, os, threading, time, cipherlog_core
+from cipherlog_core._pipeline import PIPELINE
+logger = cipherlog_core.start("app")
+spool = PIPELINE.server_spool("app")
+logger.event("numbered", producer="main", seq=0)
+cipherlog_core.flush()
+class Late:
+    def __del__(self):
+        os.write(1, b"%d" % logger.event("numbered", producer="main", seq=1))
+builtins.late = Late()
+held = threading.Event()
+def hold():
+    with {lock}:
+        held.set()
+        time.sleep(60)
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+"""
+
+
+@pytest.mark.parametrize("lock", ["spool._lock", "spool.log._threads"])
+def test_a_daemon_thread_that_runs_no_more_keeps_no_lock(lock: str, tmp_path: Path) -> None:
+    """An event of the interpreter's end is written by its own call."""
+    command = [sys.executable, "-W", "error", "-c", DAEMON.format(lock=lock)]
+    environment = {**os.environ, "LOG_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    recover(str(tmp_path))
+
+    assert (done.stdout, done.stderr, done.returncode) == ("1", "", 0)
+    assert judge_kept(tmp_path, {("main", 0), ("main", 1)}) == RIGHT
+
+
 @pytest.mark.parametrize("how", few(CONTROLS))
 def test_an_end_that_is_wrong_is_caught(how: str, tmp_path: Path) -> None:
     """The negative control: lines that are lost, doubled or torn, a word on stderr, another status."""

@@ -76,6 +76,46 @@ def test_a_console_that_is_gone_hurts_nobody(stream: object, monkeypatch: pytest
     assert not console._batches
 
 
+STALLED = """
+import cipherlog_core, time
+logger = cipherlog_core.start("app")
+for number in range(3000):
+    logger.event("numbered", seq=number, pad="x" * 200)
+print(cipherlog_core.flush(1), cipherlog_core.stop(1))
+"""
+
+
+def test_a_console_that_nobody_reads_holds_nothing(tmp_path: Path) -> None:
+    """The pipe is full and its reader sleeps: the file has all, and the program ends."""
+    reader, writer = os.pipe()
+    environment = {**os.environ, "LOG_DIR": str(tmp_path), "LOG_CONSOLE": "stderr"}
+    command = [sys.executable, "-c", STALLED]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=writer, timeout=60, check=True)
+    os.close(writer)
+    os.close(reader)
+
+    assert done.stdout == b"True True\n"
+    assert len((tmp_path / "app.jsonl").read_text().splitlines()) == 3000
+
+
+@pytest.mark.parametrize("size", [10, 4096, 5000, 70_000])
+def test_a_console_gets_lines_of_any_length(size: int) -> None:
+    """In pieces, of which none cuts a character."""
+    lines = [f"{number} {'é€😀' * (size // 3)}\n" for number in range(4)]
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        console = Console("stdout")
+        console.put("".join(lines).encode())
+        got = b""
+        while console._batches:
+            console.write()
+            got += os.read(reader, 1 << 20)
+    os.close(reader)
+
+    assert got.decode() == "".join(lines)
+
+
 def test_a_console_that_is_too_slow_leaves_out_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for it is bounded; the log has it all."""
     stream = io.StringIO()

@@ -73,6 +73,36 @@ def test_the_next_holder_finishes_a_cut_batch(written: int, log: LogFile, ring: 
     assert (content(log), ring.pending) == (OLD + BATCH, 0)
 
 
+@pytest.mark.parametrize("written", [0, 3, BATCH.index(b"\n") + 1, BATCH.index(b"\n") + 5, len(BATCH) - 1])
+def test_a_batch_that_failed_is_written_once(written: int, log: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a ring in memory, which the process that ends its line cannot reach: no whole line is there twice."""
+    log.folders.make()
+    mine, theirs = Ring.anonymous("app.jsonl", SIZE), Ring.create(log.folders.spool, "app.jsonl", SIZE)
+    fill(mine, OLD)
+    log.move(mine)
+    fill(mine, BATCH)
+    fill(theirs, b"theirs\n")
+    write = os.write
+
+    def fail(descriptor: int, data: bytes) -> int:
+        monkeypatch.undo()
+        write(descriptor, bytes(data)[:written])
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("os.write", fail)
+    with pytest.raises(OSError, match="full"):
+        log.move(mine)
+    other = LogFile(log.folders, log.name)
+    other.move(theirs)
+    other.close()
+    theirs.close()
+    log.move(mine)
+
+    lines = content(log).splitlines(keepends=True)
+    assert [lines.count(line) for line in BATCH.splitlines(keepends=True)] == [1] * BATCH.count(b"\n")
+    assert mine.pending == 0
+
+
 def test_a_writer_that_died_behind_its_tail_is_done(log: LogFile, ring: Ring) -> None:
     """The tail tells that the batch is written: it is not written again."""
     died_in_the_middle(log, ring, len(BATCH))

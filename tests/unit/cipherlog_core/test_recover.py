@@ -128,6 +128,24 @@ def test_a_ledger_of_another_run_of_the_machine_is_void(spool: Path) -> None:
     assert log.read_bytes() == b'{"a":\n{"a":1}\n{"b":2}\n'
 
 
+def test_a_lock_that_is_not_given_back_is_waited_for_no_longer_than_it_must(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process that is stopped: the ring stays for the next look, and other logs do not wait."""
+    monkeypatch.setattr("cipherlog_core._recover._PATIENCE", 0.05)
+    left_behind(spool, b"one\n")
+    left_behind(spool, b"two\n", "other.jsonl")
+    ledger = open_ledger(str(spool / "app.jsonl.lock"))
+    assert ledger is not None
+    assert ledger.try_lock()
+    found = recover(str(spool.parent))
+    ledger.close()
+
+    assert [str(why) for _, why in found.troubles] == ["another process has had the lock of app.jsonl for 0 s"]
+    assert +found.records == {"other.jsonl": 1}
+    assert +recover(str(spool.parent)).records == {"app.jsonl": 1}
+
+
 def test_rings_elsewhere_are_found(spool: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """In a folder for all logs that cannot hold their own, each finds its own."""
     elsewhere = tmp_path_factory.mktemp("rings")
