@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -211,6 +212,7 @@ def _read(text: bytes, reply: Reply | None) -> Reply | None:
 
 def _lines(text: bytes) -> list[bytes]:
     """The lines of *text*, which may end in any of the three ways; the first and the last may be halves."""
+    text = text.removeprefix(BOM_UTF8)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return text.split(b"\n")

@@ -260,6 +260,12 @@ class TestStream:
         assert kept.is_over(64)
         assert sum(map(len, kept.parts)) <= kept.limit
 
+    def test_a_byte_order_mark(self) -> None:
+        """Ahead of the first event, which tells all."""
+        kept = self.kept([b"\xef\xbb\xbf", chunk({"content": "x"}, usage=USAGE), DONE])
+
+        assert kept.facts().usage.cost == 0.0123
+
     def test_the_last_usage_wins(self) -> None:
         """A stream that reports usage twice means the second."""
         parts = [chunk({}, usage={"cost": 1}), *stream(3)]
