@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import secrets
 from typing import Self
 
@@ -25,6 +26,7 @@ BATCH = 1 << 16
 _MAGIC, _SIZE, HEAD, TAIL = 0, 1, 8, 16  # words; head and tail each on a cache line of their own
 _MAGIC_VALUE = int.from_bytes(b"CLRING\x00\x02", "little")
 _BOOT = slice(16, 32)  # bytes
+_SPACE, _END = b" "[0], re.compile(rb"\n(?! )").search
 
 
 _left_open: list[mmap.mmap] = []  # a mapping has a descriptor of its own and closes it, though its number is another's
@@ -164,15 +166,18 @@ class Ring:
         self.words[HEAD] = len(lines)
 
     def batch(self, most: int = BATCH) -> tuple[int, bytes]:
-        """The tail, and the whole lines from it on: at most *most* bytes, or one line."""
+        """The tail, and the whole records from it on: at most *most* bytes, or one record. Of text see `held`."""
         tail, count = self.words[TAIL], self.pending
-        data = self.read(tail, min(count, most))
+        data = self.read(tail, min(count, most + 1))  # the byte behind tells whether a record goes on
         if count <= most:
             return tail, data
-        whole = data.rfind(b"\n") + 1
+        whole = data.rfind(b"\n", 0, most) + 1
+        while whole and data[whole] == _SPACE:
+            whole = data.rfind(b"\n", 0, whole - 1) + 1
         if not whole:
             data = self.read(tail, count)
-            whole = data.find(b"\n") + 1 or count
+            end = _END(data)
+            whole = end.end() if end else count
         return tail, data[:whole]
 
     def close(self) -> None:

@@ -55,6 +55,20 @@ def test_a_batch_is_whole_lines(tmp_path: Path) -> None:
     ring.close()
 
 
+def test_a_batch_of_text_is_whole_records(tmp_path: Path) -> None:
+    """Lines that begin with a space stay with the record before them, however many and long they are."""
+    ring = Ring.create(str(tmp_path), "app.log", SIZE)
+    records = [b"failed\n" + b"    at f\n" * count for count in (7000, 200, 9000, 0, 7300)]
+    fill(ring, b"".join(records))
+    batches = []
+    while (batch := ring.batch())[1]:
+        batches.append(batch[1])
+        ring.words[TAIL] = batch[0] + len(batch[1])
+
+    assert batches == [records[0] + records[1], records[2], records[3], records[4]]
+    ring.close()
+
+
 @pytest.mark.parametrize("damage", ["empty", "short", "magic", "offsets"])
 def test_a_damaged_file_is_no_ring(damage: str, tmp_path: Path) -> None:
     """Whatever is wrong with it, attaching says so and keeps no descriptor."""
