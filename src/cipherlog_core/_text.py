@@ -29,13 +29,13 @@ _BARE = re.compile(r"[^\s\"'=\\{}\[\],]+")
 def text_line(ts: str, level: str, logger: str, event: str, fields: Mapping[str, object]) -> tuple[bytes, bool]:
     """The line of a record, and whether something had to be cut.
 
-    ``fields["message"]`` stands in place of the event's name. An exception in ``fields["exc"]`` follows on lines of
+    ``fields["message"]`` stands in place of the name `log`. An exception in ``fields["exc"]`` follows on lines of
     its own, which begin with spaces.
     """
     data, is_cut = fit(fields, _ROOM)
     plain: dict[str, Any] = msgspec.json.decode(clean(data))
     exc = plain.pop("exc") if isinstance(plain.get("exc"), dict) else None
-    message = plain.pop("message", event)
+    message = plain.pop("message", event) if event == "log" else event
     facts = [f"{_shown(name)}={_shown(value)}" for name, value in plain.items() if value is not None]
     line = " ".join([ts, f"{level:<8}", _visible(clean_text(logger)), _visible(clean_text(str(message))), *facts])
     return "\n".join([line, *(_traceback(exc) if exc else []), ""]).encode(), is_cut

@@ -20,8 +20,9 @@ def test_a_line_for_people() -> None:
 
 
 def test_a_message_stands_in_place_of_the_event() -> None:
-    """As in the records of `logging`."""
+    """In the records of `logging`; other events keep their name."""
     assert line("log", message="it works", port=80) == f"{TS} INFO     app it works port=80\n"
+    assert line("failed", message="no host", port=80) == f'{TS} INFO     app failed message="no host" port=80\n'
 
 
 @pytest.mark.parametrize(
