@@ -55,12 +55,17 @@ class Channel(Generic[T]):
 
     def __init__(self, stem: str, type_: type[T], event: str, logger: str, level: str) -> None:
         self.type = type_
+        self._given = stem, type_, event, logger, level
         self._spool = PIPELINE.spool(stem + JSON_SUFFIX)
         self._append = self._spool.append
         self._origin = _record.Origin(logger)
         self._event = event
         self._level = level
         self._form = _Form(None, b"", [])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another channel to the same log, in whatever process: ring and lock are no part of it."""
+        return Channel, self._given
 
     def emit(
         self,

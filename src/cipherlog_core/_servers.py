@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import re
 import sys
@@ -50,6 +51,9 @@ def server_logger(server: str | None) -> Logger:
         logger.use(spool, PIPELINE.settings(spool.name))
         logger = _loggers.setdefault(name, logger)
     return logger
+
+
+copyreg.pickle(Logger, lambda logger: (server_logger, (logger.server,)))  # as a `logging.Logger`: by its name
 
 
 def _valid(server: str) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
+import pickle
 import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -394,3 +397,15 @@ def test_a_struct_of_odd_values(logs: Logs) -> None:
     assert channel.emit(Fact("b", RECURSING))
 
     assert [record["fields"]["name"] for record in logs.read("facts")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_loggers_and_channels_are_copied_and_pickled_by_name(copied: Callable[[object], object], logs: Logs) -> None:
+    """As a `logging.Logger`: what holds one can be copied, or sent to another process, and logs to the same file."""
+    held = {"logger": cipherlog_core.start("app"), "facts": cipherlog_core.channel("facts", Fact, event="fact")}
+    new = copied(held)
+    assert new["logger"].event("e")
+    assert new["facts"].emit(Fact("n"))
+
+    assert copied(held["logger"]) is held["logger"]
+    assert [record["event"] for name in ("app", "facts") for record in logs.read(name)] == ["e", "fact"]
