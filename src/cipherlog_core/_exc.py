@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["describe", "described"]
+
+T = TypeVar("T")
 
 _FRAMES = 64  # of a stack, from its inner end
 _CAUSES = 8
@@ -30,17 +32,19 @@ def _described(error: BaseException, causes: int, seen: set[int]) -> dict[str, A
     told: dict[str, Any] = {
         "type": _name(type(error)),
         "message": _message(error),
-        "stack": [*_stack(error.__traceback__)][-_FRAMES:],
+        "stack": [*_stack(_given(error, "__traceback__", TracebackType))][-_FRAMES:],
         "cause": None,
     }
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = _given(error, "__cause__", BaseException)
+    if cause is None and not _given(error, "__suppress_context__", bool):
+        cause = _given(error, "__context__", BaseException)
     if cause is not None and is_new and id(cause) not in seen:
         told["cause"] = _described(cause, causes - 1, seen)
-    notes = getattr(error, "__notes__", None)
-    if isinstance(notes, list) and notes:
+    if notes := _given(error, "__notes__", list):
         told["notes"] = [note for note in notes if isinstance(note, str)]
     if isinstance(error, BaseExceptionGroup) and is_new:
-        told["exceptions"] = [_described(inner, causes - 1, seen) for inner in islice(error.exceptions, _GROUP)]
+        members = _given(error, "exceptions", tuple) or ()
+        told["exceptions"] = [_described(inner, causes - 1, seen) for inner in islice(members, _GROUP)]
     return told
 
 
@@ -53,6 +57,14 @@ def described(text: str) -> dict[str, Any]:
 
 def _name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _given(error: BaseException, name: str, kind: type[T]) -> T | None:
+    try:
+        value = getattr(error, name)
+        return value if isinstance(value, kind) else None
+    except Exception:  # noqa: BLE001  none of that name, or a caller's property, which may raise anything
+        return None
 
 
 def _message(error: BaseException) -> str:

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+
+import pytest
 
 from cipherlog_core._exc import describe, described
+
+
+class Unprintable:
+    def __bool__(self) -> bool:
+        raise RuntimeError
+
+    __str__ = __repr__ = __bool__
 
 
 def raised(error: BaseException) -> BaseException:
@@ -80,6 +90,16 @@ def test_an_exception_that_cannot_be_printed() -> None:
     told = describe(Odd())
     assert told["message"] == "<no message>"
     assert told["type"].startswith("test_exc.")
+
+
+@pytest.mark.parametrize("name", ["__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__"])
+@pytest.mark.parametrize("odd", [lambda _: 1 / 0, lambda _: Unprintable()], ids=["raises", "of another kind"])
+def test_a_property_that_fails_costs_only_what_it_would_say(name: str, odd: Callable[[object], object]) -> None:
+    """Type and message are told, whatever a class has put in place of what exceptions have."""
+    told = describe(raised(type("Odd", (ValueError,), {name: property(odd, lambda *_: None)})("gone")))
+
+    assert (told["type"], told["message"], told["cause"]) == ("test_exc.Odd", "gone", None)
+    assert "notes" not in told
 
 
 def test_a_deep_stack_keeps_its_inner_end() -> None:
