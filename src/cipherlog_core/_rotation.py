@@ -36,13 +36,16 @@ class Rotation(NamedTuple):
         """Whether *more* bytes belong to a new file.
 
         The file has *size* bytes, the last of which were *written* (seconds since 1970, as is *now*). *since*: the
-        period (see `period`) for which a file was last begun.
+        period (see `period`) for which a file was last begun. Of either, what lies ahead by more than a period says
+        nothing: the clock was wrong then.
         """
         if not size:
             return False
         if self.size and size + more > self.size:
             return True
-        return self.when is not None and self.period(now) > max(since, self.period(written))
+        this = self.period(now)
+        known = (period for period in (since, self.period(written)) if period <= this + 1)
+        return self.when is not None and this > max(known, default=0)
 
     def period(self, seconds: float) -> int:
         """The number of the hour or day since 1970; 0 where nothing turns."""

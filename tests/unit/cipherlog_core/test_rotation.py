@@ -36,6 +36,22 @@ def test_a_turn_of_the_clock(when: str | None, written: str, now: str, is_due: b
     assert Rotation(0, when).is_due(100, 10, at(written), 0, at(now)) == is_due
 
 
+@pytest.mark.parametrize("when", ["hour", "midnight"])
+@pytest.mark.parametrize("ahead", ["since", "written"])
+def test_a_clock_that_was_ahead_ends_no_rotation(ahead: str, when: str) -> None:
+    """What it left, in the ledger or as the time of a file, is passed over: no turn is missed, and none seen twice."""
+    rotation = Rotation(0, when)
+    now, wrong = at("2026-11-24T11:00:00"), at("2027-11-24T11:00:00")
+    later = now + (3600 if when == "hour" else 86400)
+
+    def is_due(written: float, since: float, now: float) -> bool:
+        if ahead == "since":
+            return rotation.is_due(100, 10, written, rotation.period(wrong), now)
+        return rotation.is_due(100, 10, wrong, rotation.period(since), now)
+
+    assert [is_due(now, now, now), is_due(now, now, later), is_due(later, later, later)] == [False, True, False]
+
+
 def test_an_empty_file_is_never_closed() -> None:
     """Neither by size nor by time."""
     assert not Rotation(1, "hour").is_due(0, 1000, 0.0, 0, at("2026-11-24T11:00:00"))
