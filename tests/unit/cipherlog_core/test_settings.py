@@ -43,6 +43,7 @@ def test_defaults() -> None:
         ("LOG_LEVEL", "warn", "level", "WARNING"),
         ("LOG_LEVEL", "30", "level", "WARNING"),
         ("LOG_DIR", "/var/log/app", "dir", "/var/log/app"),
+        ("LOG_DIR", "~/logs", "dir", "/home/me/logs"),
         ("LOG_ROTATE_SIZE", "65536", "rotate_size", 65536),
         ("LOG_ROTATE_SIZE", "1_485_760", "rotate_size", 1_485_760),
         ("LOG_ROTATE_SIZE", "10MB", "rotate_size", 10_485_760),
@@ -60,13 +61,15 @@ def test_defaults() -> None:
         ("LOG_GZIP_AFTER", "0.5", "gzip_after", 0.5),
         ("LOG_SAMPLE_HTTP", "10", "sample_http", 10),
         ("LOG_SPOOL_DIR", "/var/spool/app", "spool_dir", "/var/spool/app"),
+        ("LOG_SPOOL_DIR", "~", "spool_dir", "/home/me"),
         ("LOG_QUEUE_BLOCK_MS", "0", "queue_block_ms", 0),
         ("LOG_FSYNC_MS", "1000", "fsync_ms", 1000),
         ("LOG_FILE_MODE", "640", "file_mode", "640"),
     ],
 )
-def test_environment(variable: str, text: str, field: str, value: object) -> None:
+def test_environment(variable: str, text: str, field: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each variable sets the field of its name."""
+    monkeypatch.setenv("HOME", "/home/me")
     assert getattr(Settings.from_env({variable: text}), field) == value
 
 
