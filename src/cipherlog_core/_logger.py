@@ -116,10 +116,14 @@ class Logger:
         except Exception as error:  # noqa: BLE001  logging must not fail its caller
             return self._once_more(error, (name, level, tool, session_id, request_id), fields, more)
 
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Log a *record* of `logging`: its message and extras as fields, its exception as ``exc``; never raises."""
+    def handle(self, record: logging.LogRecord, least: int = logging.NOTSET) -> bool:
+        """Log a *record* of `logging`: its message and extras as fields, its exception as ``exc``; never raises.
+
+        *least*: the level of a handler that has one of its own, which then stands for that of the settings.
+        """
+        least = least or self.threshold
         try:
-            if record.levelno < self.threshold:
+            if record.levelno < least:
                 return False
             if not HERE[0]:
                 PIPELINE.renew()
@@ -127,7 +131,7 @@ class Logger:
         except Exception:  # noqa: BLE001  as in event
             try:
                 record = _repaired(record)
-                return record.levelno >= self.threshold and self._handle(record, CONTEXT.get())
+                return record.levelno >= least and self._handle(record, CONTEXT.get())
             except Exception as error:  # noqa: BLE001
                 return self._refuse(error)
 

@@ -16,7 +16,8 @@ class CipherHandler(logging.Handler):
     For `logging.config.dictConfig` and by hand; `start` puts one on the root logger. It takes no lock, formats nothing
     and never waits for the disk, so it needs no `QueueHandler` before it; behind a `QueueListener` it writes the
     thread, process and time of the record, and what `bind` bound must come along as ``extra``.
-    Formatters are not used: message, extras and exception are fields of the record.
+    Formatters are not used: message, extras and exception are fields of the record. A *level* of its own stands for
+    ``LOG_LEVEL``.
     """
 
     def __init__(self, server: str | None = None, level: int | str = logging.NOTSET) -> None:
@@ -37,7 +38,7 @@ class CipherHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log *record*; never raises."""
-        (self._logger or self._find_logger()).handle(record)
+        (self._logger or self._find_logger()).handle(record, self.level)
 
     def _find_logger(self) -> Logger:
         logger = server_logger(self.server)

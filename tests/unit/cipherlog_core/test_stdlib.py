@@ -180,6 +180,23 @@ def test_dict_config(logs: Logs) -> None:
     assert [(r["server"], r["fields"]["message"]) for r in records(logs, "api")] == [("api", "kept")]
 
 
+@pytest.mark.parametrize(
+    ("own", "of_settings", "kept"),
+    [("DEBUG", "INFO", "diw"), ("INFO", "WARNING", "iw"), ("WARNING", "DEBUG", "w"), ("NOTSET", "WARNING", "w")],
+)
+def test_a_level_of_the_handler_s_own(
+    own: str, of_settings: str, kept: str, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands for that of the settings; where it has none, that holds."""
+    cipherlog_core.stop()
+    monkeypatch.setenv("LOG_LEVEL", of_settings)
+    handler = CipherHandler(f"own-{own}", own)
+    for name, level in {"d": logging.DEBUG, "i": logging.INFO, "w": logging.WARNING}.items():
+        handler.handle(logging.LogRecord("own", level, "f", 1, name, (), None))
+
+    assert [record["fields"]["message"] for record in records(logs, f"own-{own}")] == [*kept]
+
+
 def test_behind_a_queue_listener(logs: Logs) -> None:
     """Time, thread and process are those of the record, not of the listener's thread."""
     waiting: queue.Queue[logging.LogRecord] = queue.Queue()
