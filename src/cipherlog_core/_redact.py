@@ -26,6 +26,9 @@ TEXT_MOST = (1 << 16) + (1 << 13)
 """Characters of a text that are looked through; what is longer is cut."""
 
 _LIVE_NAME = re.compile("(?:key|token|secret|passw|password)s?(?![a-z])", re.IGNORECASE)
+# Names of what only tells where a secret is, or which; HashiCorp's SECRET_ID is one. A value that may hold one is live.
+_TELLING_NAME = re.compile("_(?:URL|URI|ENDPOINT|NAME|(?<!SECRET_)ID|ARN|PATH|FILE|DIR|MODEL|HEADER)$", re.IGNORECASE)
+_PLAIN_VALUE = re.compile(r"[^\s?@=]*")
 _LEAST_LIVE = 16  # characters of a value that is held to be a key
 _LONGEST_LIVE = 8192
 _MOST_SENT = 64  # keys of requests that are remembered; of more, the first are forgotten
@@ -95,6 +98,7 @@ def read_environment() -> None:
             if (value := text.strip())  # a secret that comes out of a file ends in a newline, and is used without
             and _LEAST_LIVE <= len(value) <= _LONGEST_LIVE
             and _LIVE_NAME.search(name)
+            and not (_TELLING_NAME.search(name) and _PLAIN_VALUE.fullmatch(value))
             and value.encode("utf-8", "replace").decode() == value
             and not (os.path.isabs(value) and os.path.exists(value))
         }

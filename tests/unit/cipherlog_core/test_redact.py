@@ -187,18 +187,34 @@ def test_what_a_request_proves_its_right_with(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Values of 16 characters whose name says key, token, secret or password; no paths, and no other words."""
-    taken = {"ACME_API_KEY": "acme 4567890 abcdef", "TOKEN2": "token 67890 abcdefg", "DB_PASSWORD": "correct horse bat"}
+    """Values of 16 characters whose name says key, token, secret or password; no paths, no other words.
+
+    And not what only says where a secret is, or which, unless one may be in it.
+    """
+    taken = {
+        "ACME_API_KEY": "acme 4567890 abcdef",
+        "TOKEN2": "token 67890 abcdefg",
+        "DB_PASSWORD": "correct horse bat",
+        "TOKEN_URL": "https://me:hunter2@id.example.com/token",
+        "SECRET_URI": "https://id.example.com/hook?sig=hunter2",
+        "AUTH_TOKEN_HEADER": "Bearer abcdefgh.12345678",
+        "VAULT_SECRET_ID": "5a1c2f60-77aa-4e12-9d0b-2f6b7c8d9e0f",
+    }
     left = {
         "KEYBOARD": "a layout of 16 ch.",
         "TOKENIZERS_X": "another text of 16",
         "SHORT_KEY": "only 15 charact",
-        "KEY_FILE": str(tmp_path),
+        "KEY_FOLDER": str(tmp_path),
+        "OAUTH_TOKEN_URL": "https://id.example.com/oauth/token",
+        "AWS_SECRET_NAME": "prod/shop/database",
+        "AWS_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:1234:secret:shop",
+        "PRIVATE_KEY_FILE": "/run/secrets/not-there-yet",
+        "token_model": "maker/model-of-tokens",
     }
     for name, value in {**taken, **left}.items():
         monkeypatch.setenv(name, f" {value}\n")
     read_environment()
-    assert [clean_text(f"<{value}>") for value in taken.values()] == [f"<{MARK}>"] * 3
+    assert [clean_text(f"<{value}>") for value in taken.values()] == [f"<{MARK}>"] * len(taken)
     assert [clean_text(f"<{value}>") for value in left.values()] == [f"<{value}>" for value in left.values()]
 
 
