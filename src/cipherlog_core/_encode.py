@@ -189,6 +189,8 @@ class _Plain:
             case Mapping():
                 most = islice(value.items(), self._left + 1)
                 return {self.key(key): self._of(item, depth - 1) for key, item in most}
+            case tuple() if hasattr(value, "_asdict"):
+                return self._of(value._asdict(), depth)
             case list() | tuple() | set() | frozenset():
                 return [self._of(item, depth - 1) for item in islice(value, self._left + 1)]
         return self._other(value, depth - 1)
@@ -208,12 +210,10 @@ class _Plain:
                 return str(value)
             case BaseException():
                 return self._of(describe(value), depth)
-            case msgspec.Struct():
-                return self._of(msgspec.structs.asdict(value), depth)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            public = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
-            return {name: self._of(getattr(value, name), depth) for name in public}
-        return self._text(printed(value))
+        members = _members(value, type(value))
+        if members is None:
+            return self._text(printed(value))
+        return {self.key(name): self._of(item, depth) for name, item in members.items()}
 
     def _text(self, text: str) -> str:
         if len(text) * 4 <= self._cut and text.isascii():
@@ -232,6 +232,21 @@ class _Plain:
         if clean_text(around) == around:
             return data
         return clean_text(known.decode("utf-8", "ignore")).encode()
+
+
+def _members(value: Any, kind: Any) -> Mapping[str, object] | None:
+    """What an object with named values shows, that secrets are known by their names; None for any other."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    if dataclasses.is_dataclass(kind):
+        public = [field.name for field in dataclasses.fields(kind) if not field.name.startswith("_")]
+        return {name: getattr(value, name) for name in public}
+    if hasattr(kind, "model_dump"):  # pydantic's; a dump would run serializers, and show what the model hides
+        return dict(value.__repr_args__())
+    if hasattr(kind, "__attrs_attrs__"):
+        shown = {field.name: field.repr for field in kind.__attrs_attrs__ if field.repr}
+        return {name: getattr(value, name) if how is True else how(getattr(value, name)) for name, how in shown.items()}
+    return value._asdict() if hasattr(kind, "_asdict") else None  # a row of a database
 
 
 def printed(value: object) -> str:

@@ -6,7 +6,11 @@ import enum
 import json
 import uuid
 from decimal import Decimal
+from typing import NamedTuple
+from unittest.mock import MagicMock
 
+import attrs
+import pydantic
 import pytest
 
 from cipherlog_core._encode import LINE_LIMIT, encode, encode_text, fit
@@ -23,10 +27,43 @@ class Point:
     y: object
 
 
+class Pair(NamedTuple):
+    user: str
+    password: str
+
+
+class Model(pydantic.BaseModel):
+    user: str
+    password: object
+    hidden: str = pydantic.Field("hidden", repr=False)
+
+
+@attrs.define
+class Attrs:
+    user: str
+    password: object
+    hidden: str = attrs.field(default="hidden", repr=False)
+    masked: str = attrs.field(default="hidden", repr=lambda _: "***")
+
+
+class Row:
+    def _asdict(self) -> dict[str, object]:
+        return {"user": "me", "password": "x"}
+
+
+class Failing(Row):
+    def _asdict(self) -> dict[str, object]:
+        raise RuntimeError
+
+    def __str__(self) -> str:
+        return "text"
+
+
 class Colour(enum.Enum):
     RED = "red"
 
 
+MOCK = MagicMock()
 CYCLE: dict[str, object] = {"a": 1}
 CYCLE["self"] = CYCLE
 TWICE: list[object] = []
@@ -49,6 +86,19 @@ TWICE += [TWICE, TWICE]
         (Point(1, 2), {"x": 1, "y": 2}),
         ([Point(1, 2), b"x"], [{"x": 1, "y": 2}, "x"]),
         (Colour.RED, "red"),
+        (Pair("me", "x"), {"user": "me", "password": "x"}),
+        (
+            Model(user="me", password=Model(user="you", password=b"x")),
+            {"user": "me", "password": {"user": "you", "password": "x"}},
+        ),
+        (
+            Attrs("me", [Pair("you", "x")]),
+            {"user": "me", "password": [{"user": "you", "password": "x"}], "masked": "***"},
+        ),
+        (Row(), {"user": "me", "password": "x"}),
+        (Failing(), "text"),
+        (Model, str(Model)),
+        (MOCK, str(MOCK)),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "2026-01-02T00:00:00+00:00"),
         (ValueError("bad"), {"type": "ValueError", "message": "bad", "stack": [], "cause": None}),
