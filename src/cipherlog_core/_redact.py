@@ -38,6 +38,7 @@ _RUN = b"a" * 20
 _CLASSES = bytes(97 if bytes([c]).isalnum() or c in b"_-" else 63 if c in b"@=%'\\" else 32 for c in range(256))
 _STARTS = re.compile(_secrets.STARTS.encode()).search
 _QUERY = re.compile(_secrets.QUERY.encode()).search
+_ASSIGNED = re.compile(_secrets.ASSIGNED.encode()).search
 _QUOTED = re.compile(_secrets.QUOTED.encode()).findall
 _ENCODED = re.compile(b"%(?:3[Dd]|40)").search
 _SCHEME = re.compile(b"(?i:bearer|basic)").search
@@ -261,6 +262,7 @@ def _is_odd(data: bytes) -> bool:
         _CAPITAL(data) is not None
         or (_AT in data and (b"://" in data or b":\\\\" in data))
         or (_EQUALS in data and (_QUESTION in data or _AND in data or _HASH in data) and _QUERY(data) is not None)
+        or (_EQUALS in data and _ASSIGNED(data) is not None)
         or (_PERCENT in data and (_ENCODED(data) is not None or _has_secret_name(_QUOTED(data))))
         or ((_APOSTROPHE in data or _BACKSLASH in data) and _has_mapping(data) and _has_secret_name(_QUOTED(data)))
         or any(needle in data for needle in _needles)

@@ -8,13 +8,26 @@ from __future__ import annotations
 import base64
 import json
 import re
+import string
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-__all__ = ["LEAST", "MARK", "NAMES", "QUERY", "QUOTED", "STARTS", "forms_of", "is_secret", "without", "without_in"]
+__all__ = [
+    "ASSIGNED",
+    "LEAST",
+    "MARK",
+    "NAMES",
+    "QUERY",
+    "QUOTED",
+    "STARTS",
+    "forms_of",
+    "is_secret",
+    "without",
+    "without_in",
+]
 
 MARK = "[redacted]"
 LEAST = 8
@@ -75,7 +88,23 @@ QUERY = (  # one class at its start, in which no letter is: `re` then skips to t
 _QUOTE = "(?:'|\"|%2[27])"
 QUOTED = rf"{_QUOTE}([A-Za-z_-]{{5,25}})(?:\\|%5[Cc])*+{_QUOTE}\s?(?:[,:]|%3[Aa]|%2[Cc])"
 """A name in a mapping, or a list of pairs, that was made text by JSON or `repr`, and perhaps percent-encoded."""
+
+
+def _behind_a_name(sign: str) -> str:
+    """What is true behind a *sign* before which the last word of one of our names is; most fail by its last letter."""
+    words = sorted({name.rpartition("_")[2] for name in NAMES})
+    last = "".join(sorted({word[-1] for word in words}))
+    return f"(?<=[{last}{last.upper()}]{sign})(?i:{'|'.join(f'(?<={word}{sign})' for word in words)})"
+
+
+ASSIGNED = rf"=(?=[\[(]?b?[\\'\"]){_behind_a_name('=')}"
+"""What stands between a name and its value in the `repr` of an object."""
 _HEADERS = frozenset(["authorization", "proxyauthorization", "cookie", "setcookie", "apikey", "xapikey", "xgoogapikey"])
+
+
+# Each with what keeps one key from being many.
+_COLOURS = (r"\[[mK]", r"[\[;][0-9]m", r"[\[;][0-9]{2}m", r"[\[;][0-9]{3}m")
+_ESCAPED = ("%[0-9A-Fa-f]{2}", r"\\[abfnrtv0]", r"\\x[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}", *_COLOURS)
 
 
 def _where_a_word_begins(start: str, others: str) -> str:
@@ -84,10 +113,7 @@ def _where_a_word_begins(start: str, others: str) -> str:
     The literal stands first, and what is before it is looked at from behind it: `re` then goes from one to the next,
     and does not try each place in a text.
     """
-    # Each with what keeps one key from being many.
-    colours = (r"\[[mK]", r"[\[;][0-9]m", r"[\[;][0-9]{2}m", r"[\[;][0-9]{3}m")
-    escapes = ("%[0-9A-Fa-f]{2}", r"\\[abfnrtv0]", r"\\x[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}", *colours)
-    ends = "|".join(f"(?<={escape}{start})" for escape in escapes)
+    ends = "|".join(f"(?<={escape}{start})" for escape in _ESCAPED)
     return f"{start}(?:(?<![{others}]{start})|{ends})"
 
 
@@ -106,8 +132,13 @@ _USER_ENCODED = re.compile(
 )
 _QUERY = re.compile(rf"({QUERY})((?:\[redacted\]|[^\s&#\"'<>()\[\]{{}}\\%]|%(?!2[2067])[0-9A-Fa-f]{{2}})++)")
 _NAME = re.compile(QUOTED)
+_EQUALS = re.compile(ASSIGNED)
+_EQUALS_ENCODED = re.compile(f"%3[Dd]{_behind_a_name('%3[Dd]')}")
+_ESCAPE = re.compile("|".join(_ESCAPED))
+_LETTERS = string.ascii_letters + string.digits + "_-"  # of names
+_LONGEST_NAME = 25
 _VALUE = re.compile(  # to a quote as its first
-    r"(?:\s|%20|\+)?b?(?:(\\*+)(['\"])((?:[^\\'\"]++|(?!\1\2)\\*+['\"]|\\++(?!['\"]))*+)"
+    r"(?:\s|%20|\+)?(?:[\[(]|%5[Bb]|%28)?b?(?:(\\*+)(['\"])((?:[^\\'\"]++|(?!\1\2)\\*+['\"]|\\++(?!['\"]))*+)"
     r"|(?:%5[Cc])*+%2[27]((?:[^\s&#'\"\\%]|%(?!2[27]|5[Cc]))++))"
 )
 _TEMPLATE = re.compile(r"(?<![^\s:=,$])(?:\{[^{}]*\}|<[^<>]*>|\[[^][]*\]|\([^()]*\)|%s|%\(\w+\)s)(?![^\s:=,;])")
@@ -212,22 +243,32 @@ def _query(match: re.Match[str]) -> str:
     return match[1] + MARK if len(match[2]) >= least else match[0]
 
 
-def _without_named(text: str) -> str:
+def _without_named(shape: re.Pattern[str], name_of: Callable[[re.Match[str]], str], text: str) -> str:
     parts, at = [], 0
-    for name in _NAME.finditer(text):
-        if name.start() >= at and _tells(name) and (value := _VALUE.match(text, name.end())):
+    for match in shape.finditer(text):
+        if match.start() >= at and is_secret(name := name_of(match)) and (value := _VALUE.match(text, match.end())):
             found = value.lastindex or 0
-            parts += [text[at : value.start(found)], _named(name[1].lower(), value[found])]
+            parts += [text[at : value.start(found)], _named(name.lower(), value[found])]
             at = value.end()
     return "".join([*parts, text[at:]])
 
 
-def _tells(name: re.Match[str]) -> bool:
-    """Whether what follows is a secret: in a mapping by any of our names, in a pair only by one of a header."""
-    if name[0].endswith((":", "%3A", "%3a")):
-        return is_secret(name[1])
-    before = name.string[max(0, name.start() - _FAR) : name.start()].rstrip("\\")
-    return before.endswith(("(", "(b", "%28")) and name[1].lower().replace("-", "").replace("_", "") in _HEADERS
+def _name_of_member(match: re.Match[str]) -> str:
+    """The name before a value: in a mapping any, in a pair only that of a header."""
+    name = match[1]
+    if match[0].endswith((":", "%3A", "%3a")):
+        return name
+    before = match.string[max(0, match.start() - _FAR) : match.start()].rstrip("\\")
+    is_header = name.lower().replace("-", "").replace("_", "") in _HEADERS
+    return name if is_header and before.endswith(("(", "(b", "%28")) else ""
+
+
+def _name_before(sign: re.Match[str]) -> str:
+    """The name that ends where *sign* begins, without what may be the rest of an escape or a colour before it."""
+    before = sign.string[max(0, sign.start() - _LONGEST_NAME - 1) : sign.start()]
+    at = len(before.rstrip(_LETTERS))
+    escape = _ESCAPE.match(before, at - 1) if at else None
+    return before[escape.end() if escape else at :]
 
 
 def _named(name: str, value: str) -> str:
@@ -255,6 +296,8 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("@", partial(_USER.sub, _user)),
     ("%40", partial(_USER_ENCODED.sub, _user)),
     ("", partial(_QUERY.sub, _query)),
-    ("", _without_named),
+    ("", partial(_without_named, _NAME, _name_of_member)),
+    ("=", partial(_without_named, _EQUALS, _name_before)),
+    ("%3d", partial(_without_named, _EQUALS_ENCODED, _name_before)),
 )
 """What is done to a text that contains the first, in lower case."""
