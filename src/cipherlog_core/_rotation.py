@@ -70,7 +70,8 @@ def segments(folder: str, name: str) -> list[str]:
     """The files of the log *name* in *folder*, oldest first, the one still written to last."""
     paths = {}
     for segment in sorted(closed_segments(folder, name)):
-        paths[segment.number] = segment.path  # a plain one beside its compressed copy sorts before it
+        # A plain one beside its compressed copy sorts before it. Another host's of that number has another name.
+        paths[segment.path.removesuffix(".gz")] = segment.path
     active = os.path.join(folder, name)
     return [*paths.values(), *([active] if os.path.exists(active) else [])]
 

@@ -300,6 +300,19 @@ def test_segments_are_found_by_their_whole_name(tmp_path: Path) -> None:
     assert [os.path.basename(path) for path in segments(str(tmp_path), "llm.jsonl")] == expected
 
 
+def test_segments_of_one_number_are_all_found(tmp_path: Path) -> None:
+    """Those of several hosts, brought into one folder; of a plain and a compressed one of the same name one is."""
+    names = [
+        "app-20261123T000000Z-000001.jsonl",
+        "app-20261123T000007Z-000001.jsonl.gz",
+        "app-20261123T000003Z-000002.jsonl",
+    ]
+    for name in [*names, names[1].removesuffix(".gz")]:
+        (tmp_path / name).touch()
+
+    assert [os.path.basename(path) for path in segments(str(tmp_path), "app.jsonl")] == names
+
+
 @pytest.mark.parametrize("name", ["app.jsonl", "app.log"])
 @pytest.mark.parametrize("alive", [False, True])
 def test_an_unfinished_line_takes_no_record_with_it(alive: bool, name: str, tmp_path: Path, ring: Ring) -> None:
