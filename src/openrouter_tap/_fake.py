@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class _Planned:
 
 
 class FakeOpenRouter:
-    """Answers requests with the replies that it was given, in their order, each once.
+    """Answers requests of all threads with the replies that it was given, in their order, each once.
 
     It is a handler for `MockTransport` of `httpx` and `httpx2`, sync and async, with a tap around it if that is wanted:
     ``httpx.Client(transport=TappedTransport(httpx.MockTransport(openrouter)))``. A reply takes the shape of the
@@ -68,6 +69,7 @@ class FakeOpenRouter:
         """Whether `check` fails."""
         self._planned: list[_Planned] = []
         self._unexpected: list[str] = []
+        self._lock = threading.Lock()  # or two threads choose one reply
 
     def reply(
         self,
@@ -174,8 +176,11 @@ class FakeOpenRouter:
         """The response to *request*; called by `MockTransport`."""
         self.requests.append(request)
         endpoint = request.url.path.rpartition(_BASE)[2]
-        fitting = [one for one in self._planned if one.path in (None, endpoint)]
-        planned = min(fitting, key=lambda one: one.path is None, default=None)  # the first that names it, or else any
+        with self._lock:
+            fitting = [one for one in self._planned if one.path in (None, endpoint)]
+            planned = min(fitting, key=lambda one: one.path is None, default=None)  # the first that names it, or any
+            if planned is not None:
+                self._planned.remove(planned)
         if planned is None:
             left = ", ".join(one.told + f" for {one.path}" for one in self._planned) or "none"
             message = (
@@ -184,7 +189,6 @@ class FakeOpenRouter:
             )
             self._unexpected.append(message)
             raise UnexpectedRequestError(message)
-        self._planned.remove(planned)
         return planned.make(request, endpoint, library_of(request))
 
     def _plan(self, path: str | None, told: str, make: Reply) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -156,6 +158,27 @@ async def test_a_request_without_a_reply_is_told_twice(library: ModuleType, post
             fake.check()
     assert "secret" not in str(caught.value)
     fake.check()
+
+
+class Slow(str):
+    """A path whose comparison lets other threads run."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        time.sleep(0.02)
+        return str.__eq__(self, other)
+
+
+def test_requests_of_several_threads_take_a_reply_each(library: ModuleType, openrouter: FakeOpenRouter) -> None:
+    """None is given twice."""
+    for number in range(4):
+        openrouter.respond(json=number, path=Slow("models"))
+    with library.Client(transport=library.MockTransport(openrouter)) as client, ThreadPoolExecutor(4) as threads:
+        replies = list(threads.map(lambda _: client.get(f"{BASE}models").json(), range(4)))
+
+    assert sorted(replies) == [0, 1, 2, 3]
 
 
 def test_a_reply_without_a_request_fails_the_check() -> None:
