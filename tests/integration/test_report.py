@@ -138,9 +138,9 @@ def test_compressed_segments_are_read(tmp_path: Path) -> None:
     assert (report.total.calls, report.total.cost, report.files) == (2, Decimal("0.75"), 2)
 
 
-@pytest.mark.parametrize("total", ["1e300", "1e18", '"abc"', "true", '{"a":1}', "900000000000000000"])
+@pytest.mark.parametrize("total", ["1e-21", "1e300", "1e18", '"abc"', "true", '{"a":1}', "900000000000000000"])
 def test_a_cost_that_is_none_is_unknown(total: str, tmp_path: Path) -> None:
-    """It is counted, and spoils no sum."""
+    """It is counted, and spoils no sum; so is one too small for the sums, which is not 0."""
     (tmp_path / NAMES[1]).write_text(
         line("2026-11-01T00:00:00Z", "m", "0.5") + line("2026-11-01T00:00:00Z", "m", total)
     )
@@ -205,6 +205,29 @@ def test_a_folder_is_taken_by_its_name(tmp_path: Path) -> None:
         (tmp_path / name / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", model, "0.5"))
 
     assert [read_report(str(tmp_path / name)).rows[0].model for name in ("h[ab]", "h*?")] == ["mine", "odd"]
+
+
+def test_a_folder_that_looks_like_a_column(tmp_path: Path) -> None:
+    """Its name is in no record."""
+    (tmp_path / "id=7").mkdir()
+    (tmp_path / "id=7" / NAMES[1]).write_text(
+        line("2026-11-01T00:00:00Z", "m", "0.5") + line("2026-11-01T00:00:00Z", "m", "0.25")
+    )
+
+    assert read_report(str(tmp_path / "id=7")).total.cost == Decimal("0.75")
+
+
+def test_sums_that_no_machine_word_holds(tmp_path: Path) -> None:
+    """They are as right as others."""
+    most = 2**63 - 1
+    tokens = {"prompt": most, "completion": most, "cached": most}
+    (tmp_path / NAMES[1]).write_text(
+        line("2026-11-01T00:00:00Z", "m", "0.5", tokens=tokens)
+        + line("2026-11-01T00:00:00Z", "m", "0.5", tokens=tokens)
+    )
+    total = read_report(str(tmp_path)).total
+
+    assert (total.prompt, total.completion, total.cached) == (2 * most, 2 * most, 2 * most)
 
 
 def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
@@ -314,19 +337,18 @@ def test_the_demo_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_dropped_events_are_told(tmp_path: Path) -> None:
-    """What the log says of its own losses."""
-    dropped = {
-        "schema": 1,
-        "id": "x",
-        "ts": "2026-11-01T00:00:00Z",
-        "event": "records_dropped",
-        "fields": {"dropped": 7},
-    }
-    (tmp_path / NAMES[1]).write_text(json.dumps(dropped) + "\n" + line("2026-11-01T00:00:00Z", "m", "0.5"))
+@pytest.mark.parametrize(("since", "count"), [(None, 7), (datetime(2026, 11, 1, tzinfo=UTC), 4)])
+def test_dropped_events_are_told(since: datetime | None, count: int, tmp_path: Path) -> None:
+    """What the log says of its own losses, once, and since the time that is asked for."""
+    dropped = [
+        {"schema": 1, "id": f"x{number}", "ts": ts, "event": "records_dropped", "fields": {"dropped": number}}
+        for number, ts in [(3, "2026-10-01T00:00:00.000000Z"), (4, "2026-11-01T00:00:00.000000Z")]
+    ]
+    losses = "".join(json.dumps(record) + "\n" for record in [*dropped, *dropped])
+    (tmp_path / NAMES[1]).write_text(losses + line("2026-11-01T00:00:00.000000Z", "m", "0.5"))
 
-    report = read_report(str(tmp_path))
-    assert (report.dropped, report.total.calls) == (7, 1)
+    report = read_report(str(tmp_path), since=since)
+    assert (report.dropped, report.total.calls) == (count, 1)
 
 
 def test_since(tmp_path: Path) -> None:

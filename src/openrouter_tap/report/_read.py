@@ -38,7 +38,10 @@ _LONGEST = 1 << 20  # bytes: four times those of the longest line that is writte
 _LINES = """
 CREATE OR REPLACE TEMP TABLE lines AS
 SELECT id, ts, event, fields.*, filename, id IS NOT NULL AND try_cast(ts AS TIMESTAMP) IS NOT NULL AS is_record
-FROM read_json($files, format = 'newline_delimited', columns = $columns, ignore_errors = true, filename = true)
+FROM read_json(
+    $files, format = 'newline_delimited', columns = $columns, ignore_errors = true, filename = true,
+    hive_partitioning = false
+)
 """
 
 _SUMS = """
@@ -46,16 +49,18 @@ WITH calls AS (
     SELECT DISTINCT ON (id)
         *,
         coalesce(model, request_model, '(unknown model)') AS name,
-        CASE WHEN abs(try_cast(cost.total AS DOUBLE)) < 1e9 THEN try_cast(cost.total AS DECIMAL(38, 20)) END AS charged
+        try_cast(cost.total AS DOUBLE) AS about,
+        CASE WHEN about = 0 OR abs(about) BETWEEN 1e-20 AND 1e9 THEN cost.total END AS money,
+        try_cast(money AS DECIMAL(38, 20)) AS charged
     FROM lines WHERE is_record AND event = 'openrouter_cost' AND ts >= $since
 )
 SELECT
     coalesce(name, 'all models') AS model,
     count(*) AS calls,
     count(*) FILTER (outcome <> 'completed') AS not_completed,
-    sum(tokens.prompt)::BIGINT AS prompt,
-    sum(tokens.completion)::BIGINT AS completion,
-    sum(tokens.cached)::BIGINT AS cached,
+    sum(tokens.prompt) AS prompt,
+    sum(tokens.completion) AS completion,
+    sum(tokens.cached) AS cached,
     sum(charged) AS cost,
     count(*) FILTER (charged IS NULL) AS unknown_cost,
     median(latency_ms) AS latency_median_ms,
@@ -72,7 +77,10 @@ SELECT
     max(ts) FILTER (event = 'openrouter_cost' AND ts >= $since) AS until,
     min(ts) AS oldest,
     arg_min(filename, ts) AS oldest_file,
-    coalesce(sum(dropped) FILTER (event = 'records_dropped'), 0)::BIGINT AS dropped,
+    (
+        SELECT coalesce(sum(dropped), 0)
+        FROM (SELECT DISTINCT ON (id) * FROM lines WHERE is_record AND event = 'records_dropped' AND ts >= $since)
+    ) AS dropped,
     (SELECT count(*) FROM lines WHERE NOT is_record) AS torn
 FROM lines WHERE is_record
 """
