@@ -230,6 +230,36 @@ def test_sums_that_no_machine_word_holds(tmp_path: Path) -> None:
     assert (total.prompt, total.completion, total.cached) == (2 * most, 2 * most, 2 * most)
 
 
+INTERRUPTED = """
+import os, signal, threading
+from openrouter_tap.cli import main
+from openrouter_tap.report import _read
+
+def read_lines(database, files, read=_read._read_lines):
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    read(database, files * 200)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have it ignored
+_read._read_lines = read_lines
+main()
+"""
+
+
+def test_an_interrupt_in_the_midst_of_the_query(tmp_path: Path) -> None:
+    """Ctrl-C ends it as it ends everything else, without a traceback."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5") * 5000)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "LOG_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", "Aborted!")
+
+
 def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
     """Neither as markup nor by escape sequences: they come from replies."""
     (tmp_path / NAMES[1]).write_text(

@@ -8,6 +8,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -147,7 +148,7 @@ def read_report(folder: str, *, since: datetime | None = None) -> Report:
         files = [path for path in found if os.path.isfile(path)]
         if not files and not more:
             raise NoLogError(f"no {_LOG} in {os.path.abspath(folder)}")
-        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
+        with _database() as database:
             unreadable = [f"{path}: no regular file" for path in found if path not in files]
             unreadable += _load(database, [*files, *more], own)
             *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": begin})))
@@ -169,6 +170,18 @@ def _text(moment: datetime) -> str:
     """As it would stand in a record."""
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@contextmanager
+def _database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory, in which Ctrl-C is a `KeyboardInterrupt` as elsewhere."""
+    try:
+        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as database:
+            yield database
+    except RuntimeError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _recovered(folder: str, own: str) -> tuple[int, str | None, list[str]]:
