@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +20,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from cipherlog_core.reading import Recovered
+from cipherlog_core import _ring
+from cipherlog_core.reading import Recovered, RingState
 from openrouter_tap.cli._commands import commands
 from openrouter_tap.report import NoLogError, _read, read_report, show
 
@@ -150,13 +153,14 @@ def test_a_cost_that_is_none_is_unknown(total: str, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read_are_named_and_the_rest_is_summed(tmp_path: Path) -> None:
-    """A line beyond all measure, a compressed file that is cut, a folder and a FIFO where a file should be."""
+    """A line beyond all measure, compressed files that are cut or empty, a folder and a FIFO where a file should be."""
     good = [line("2026-11-01T00:00:00Z", "m", "0.5") for _ in range(4)]
     packed = gzip.compress("".join(line("2026-11-01T00:00:00Z", "m", "0.25") for _ in range(4000)).encode())
     (tmp_path / NAMES[0].replace("000001", "000002")).write_text(good[0] + "x" * 40_000_000 + "\n" + good[1])
     (tmp_path / f"{NAMES[0].replace('000001', '000003')}.gz").write_bytes(packed[: len(packed) // 2])
     (tmp_path / NAMES[0].replace("000001", "000004")).mkdir()
     os.mkfifo(tmp_path / NAMES[0].replace("000001", "000005"))
+    (tmp_path / f"{NAMES[0].replace('000001', '000006')}.gz").touch()
     (tmp_path / NAMES[1]).write_text(good[2])
     report = read_report(str(tmp_path))
 
@@ -164,9 +168,46 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_is_summed(tmp_path: Pa
         "000003.jsonl.gz",
         "000004.jsonl",
         "000005.jsonl",
+        "000006.jsonl.gz",
     ]
     assert report.total.calls > 3
     assert report.torn in (1, 2)  # the long line, and the one at which the compressed file is cut
+
+
+def rotate(folder: Path, number: int) -> None:
+    (folder / NAMES[1]).rename(folder / NAMES[0].replace("000001", f"{number:06}"))
+    (folder / NAMES[1]).write_text(line("2026-11-02T00:00:00Z", "m", "0.25"))
+
+
+def compress(folder: Path, number: int) -> None:
+    segment = folder / NAMES[0].replace("000001", f"{number:06}")
+    segment.with_name(f"{segment.name}.gz").write_bytes(gzip.compress(segment.read_bytes()))
+    segment.unlink()
+
+
+@pytest.mark.parametrize(("change", "times", "cost"), [(rotate, 1, "1.25"), (compress, 1, "1.0"), (rotate, 1000, None)])
+def test_files_that_change_while_they_are_read(
+    change: Callable[[Path, int], None], times: int, cost: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked for again: a file that was renamed or compressed behind the list is in the sums, or is told."""
+    (tmp_path / NAMES[0]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5"))
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5"))
+    numbers = iter(range(2, 2 + times) if change is rotate else [1])
+    read_lines = _read._read_lines
+
+    def read_late(*arguments: Any) -> None:
+        if number := next(numbers, None):
+            change(tmp_path, number)
+        read_lines(*arguments)
+
+    monkeypatch.setattr(_read, "_read_lines", read_late)
+    report = read_report(str(tmp_path))
+
+    if cost is None:
+        assert [trouble.partition(": ")[0] for trouble in report.unreadable] == [str(tmp_path)]
+        assert next(numbers) < times
+    else:
+        assert (report.total.cost, report.unreadable) == (Decimal(cost), [])
 
 
 def test_what_waits_in_rings_is_summed_beside_a_file_that_cannot_be_read(
@@ -178,13 +219,78 @@ def test_what_waits_in_rings_is_summed_beside_a_file_that_cannot_be_read(
     (tmp_path / first).write_bytes(gzip.compress(line("2026-10-01T00:00:00Z", "m", "0.25").encode()))
     (tmp_path / second).write_bytes(packed[: len(packed) // 2])
     waiting = line("2026-11-02T00:00:00Z", "waiting", "2.5").encode()
-    monkeypatch.setattr(_read, "left_lines", lambda *_: waiting)
+    ring = RingState("a ring", NAMES[1], 1, False, 4096, waiting)
+    monkeypatch.setattr(_read, "ring_states", lambda _: [ring])
     monkeypatch.setattr(_read, "recover", lambda *_: Recovered(troubles=[("a ring", OSError("locked"))]))
     report = read_report(str(tmp_path))
 
     assert [(row.model, row.cost) for row in report.rows][:1] == [("waiting", Decimal("2.5"))]
     assert len(report.unreadable) == 1
     assert report.oldest_file == str(tmp_path / first)
+
+
+AS_ANOTHER = """
+import os, sys
+from openrouter_tap.cli import _commands, main
+os.setgid(65534); os.setuid(65534)
+sys.argv[1:] = ["report"]
+main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the user who is locked out")
+@pytest.mark.parametrize(("mode", "words"), [(0o700, ".spool'"), (0o755, ".ring: no ring, or not to be opened")])
+def test_rings_that_another_user_may_not_read(mode: int, words: str) -> None:
+    """It is said that they are in no sum, with exit code 4."""
+    with tempfile.TemporaryDirectory() as folder:  # that of a test lets nobody else in
+        os.chmod(folder, 0o755)
+        place = Path(folder)
+        leave_behind(place)
+        (place / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5"))
+        (place / NAMES[1]).chmod(0o644)
+        (place / ".spool").chmod(mode)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER],
+            env={**os.environ, "LOG_DIR": folder},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (4, "")
+    told = " ".join(done.stdout.split())
+    assert words in told
+    assert told.count("in no sum") == 1
+    assert "in the sums" not in told
+
+
+def test_a_folder_of_rings_that_is_not_trusted_is_told(tmp_path: Path) -> None:
+    """What is in it is not brought in, and may be missing."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00Z", "m", "0.5"))
+    (tmp_path / ".spool").symlink_to(tmp_path)
+
+    (trouble,) = read_report(str(tmp_path)).unreadable
+    assert trouble.startswith(f"{tmp_path / '.spool'}: a symlink")
+
+
+def test_what_is_lost_from_rings_is_told(tmp_path: Path) -> None:
+    """A ring that is none, and lines that the end of the machine's run took from another; exit code 4."""
+    leave_behind(tmp_path)
+    (path,) = (tmp_path / ".spool").glob("*.ring")
+    content = bytearray(path.read_bytes())
+    bad = path.with_name(f"{NAMES[1]}.1-abc.ring")
+    bad.write_bytes(b"no ring")
+    content[_ring._BOOT] = b"another run     "
+    content[_ring.HEADER + 3 : _ring.HEADER + 9] = bytes(6)
+    path.write_bytes(content)
+    result = CliRunner().invoke(commands, ["report", str(tmp_path)])
+
+    told = " ".join(result.stdout.split())
+    assert (result.exit_code, told.count("Cannot be read: ")) == (4, 2)
+    assert f"{bad}.bad: " in told
+    assert f"Cannot be read: {NAMES[1]}: 1 of the lines " in told
+    assert "2 records of killed processes" in told
 
 
 def test_the_log_that_the_report_makes_is_for_whom_the_program_says(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
 from cipherlog_core import Settings
-from cipherlog_core.reading import left_lines, recover, segments
+from cipherlog_core.reading import Folders, recover, ring_states, segments
 
 __all__ = ["NoLogError", "Report", "Row", "read_report"]
 
@@ -35,6 +36,8 @@ _COLUMNS = {
 }
 
 _LONGEST = 1 << 20  # bytes: four times those of the longest line that is written
+
+_LOOKS = 5  # at a folder whose files change while they are read
 
 _LINES = """
 CREATE OR REPLACE TEMP TABLE lines AS
@@ -127,7 +130,7 @@ class Report:
     torn: int
     """Lines that are no records; they are in no sum."""
     unreadable: list[str]
-    """Files that could not be read, or not to their end, and why."""
+    """What could not be read, or not to its end, and why."""
     files: int
     recovered: int
     """Records that were in the rings of dead processes until now."""
@@ -142,25 +145,25 @@ def read_report(folder: str, *, since: datetime | None = None) -> Report:
     `NoLogError` where there is no cost log.
     """
     begin = "" if since is None else _text(since)
-    with tempfile.TemporaryDirectory() as own:
-        recovered, in_place, more = _recovered(folder, own)
-        found = segments(folder, _LOG)
-        files = [path for path in found if os.path.isfile(path)]
-        if not files and not more:
+    rings = _rings(folder)
+    with tempfile.TemporaryDirectory() as own, _database() as database:
+        waiting = os.path.join(own, "in the rings.jsonl")
+        with open(waiting, "wb") as file:
+            file.write(rings.lines)
+        files, unreadable = _load(database, folder, waiting)
+        unreadable += rings.unreadable
+        if not (files or rings.lines or unreadable):
             raise NoLogError(f"no {_LOG} in {os.path.abspath(folder)}")
-        with _database() as database:
-            unreadable = [f"{path}: no regular file" for path in found if path not in files]
-            unreadable += _load(database, [*files, *more], own)
-            *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": begin})))
-            (facts,) = _records(database.execute(_FACTS, {"since": begin}))
+        *rows, total = (Row(**row) for row in _records(database.execute(_SUMS, {"since": begin})))
+        (facts,) = _records(database.execute(_FACTS, {"since": begin}))
     by_name = {_plain_name(path): path for path in files}
     facts["oldest_file"] = by_name.get(_plain_name(facts["oldest_file"] or ""))
     return Report(
         rows=rows,
         total=total,
         files=len(files),
-        recovered=recovered,
-        in_place=in_place,
+        recovered=rings.recovered,
+        in_place=rings.in_place,
         unreadable=unreadable,
         **facts,
     )
@@ -184,33 +187,76 @@ def _database() -> Iterator[duckdb.DuckDBPyConnection]:
         raise KeyboardInterrupt from error
 
 
-def _recovered(folder: str, own: str) -> tuple[int, str | None, list[str]]:
-    """How many records were brought in; why others could not be, and a file in the folder *own* that holds those."""
+class _Rings(NamedTuple):
+    """What the rings of dead processes held."""
+
+    recovered: int
+    """Records that are in the log now."""
+    in_place: str | None
+    """Why others are not, if so."""
+    lines: bytes
+    """Those others."""
+    unreadable: list[str]
+    """What is in no sum."""
+
+
+def _rings(folder: str) -> _Rings:
     settings = Settings.from_env()
+    folders = Folders.of(folder, settings.spool_dir)
+    foreign = [rings for rings in folders.rings if os.path.lexists(rings) and rings not in folders.own_rings]
+    unreadable = [f"{rings}: a symlink, or another user's; what is in it is in no sum" for rings in foreign]
     try:
         found = recover(folder, settings.spool_dir, settings.file_mode)
-        count, troubles = found.records.total(), [f"{path}: {error}" for path, error in found.troubles]
+        states = ring_states(folders) if found.troubles else ()
+        left = [ring for ring in states if ring.log == _LOG and not ring.is_alive]
     except OSError as error:
-        count, troubles = 0, [str(error)]
-    if not troubles:
-        return count, None, []
+        told = f"{error}: what killed processes may have left in their rings is in no sum"
+        return _Rings(0, None, b"", [*unreadable, told])
+    unreadable += [f"{path}: it was no ring of this version; what is in it is in no sum" for path in found.bad]
+    unreadable += [
+        f"{log}: {count} of the lines that a ring held when the machine went down"
+        for log, count in (+found.lost).items()
+    ]
+    unreadable += [
+        f"{ring.path}: no ring, or not to be opened; what is in it is in no sum" for ring in left if not ring.size
+    ]
+    lines = b"".join(ring.lines for ring in left)
+    troubles = "; ".join(f"{path}: {error}" for path, error in found.troubles)
+    return _Rings(found.records.total(), troubles if lines else None, lines, unreadable)
+
+
+def _load(database: duckdb.DuckDBPyConnection, folder: str, waiting: str) -> tuple[list[str], list[str]]:
+    """Read *waiting* and all files of the log; which these are, and what could not be read of them, and why."""
+    found = segments(folder, _LOG)
+    for _ in range(_LOOKS):
+        flaws = {path: _flaw(path) for path in found}
+        files = [path for path, flaw in flaws.items() if not flaw]
+        unreadable = [f"{path}: {flaw}" for path, flaw in flaws.items() if flaw] + _read(database, [*files, waiting])
+        before, found = found, segments(folder, _LOG)
+        if found == before:  # else what was renamed meanwhile was not read, or its place is another file's
+            return files, unreadable
+    return files, [*unreadable, f"{folder}: its files changed at each of {_LOOKS} looks; one of them may be in no sum"]
+
+
+def _flaw(path: str) -> str | None:
+    """Why *path* need not be read, if so."""
     try:
-        left = left_lines(folder, _LOG, settings.spool_dir)
-    except OSError:
-        left = b""
-    path = os.path.join(own, "in the rings.jsonl")
-    with open(path, "wb") as file:
-        file.write(left)
-    return count, "; ".join(troubles), [path]
+        status = os.stat(path)
+    except OSError as error:
+        return str(error)
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular file"
+    return "empty, which no compressed file is" if path.endswith(".gz") and not status.st_size else None
 
 
-def _load(database: duckdb.DuckDBPyConnection, files: list[str], own: str) -> list[str]:
-    """Read all *files*; which of them could not be read to their end, and why. Copies of those go to *own*."""
+def _read(database: duckdb.DuckDBPyConnection, files: list[str]) -> list[str]:
+    """Read *files*; which of them could not be read to their end, and why."""
     try:
         _read_lines(database, files)
     except duckdb.Error:  # it reads all or none: a broken file, or a line beyond all measure
-        copies = [_readable(path, own) for path in files]
-        _read_lines(database, [copy for copy, _ in copies])
+        with tempfile.TemporaryDirectory() as own:
+            copies = [_readable(path, own) for path in files]
+            _read_lines(database, [copy for copy, _ in copies])
         return [f"{path}: {trouble}" for path, (_, trouble) in zip(files, copies, strict=True) if trouble]
     return []
 
