@@ -19,11 +19,21 @@ class Server(msgspec.Struct, forbid_unknown_fields=True):
     env: dict[str, Any] = {}
 
 
+class _Loader(yaml.BaseLoader):
+    """Each value as the text that is written: 0640 is no 416, and off no False. No key hides another of its name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read(config: Path) -> dict[str, Server]:
     """The servers, by name."""
     try:
-        # Each value as the text that is written: 0640 is no 416, and off no False.
-        found = yaml.load(config.read_text(), yaml.BaseLoader)  # noqa: S506  it makes only text
+        found = yaml.load(config.read_text(), _Loader)  # noqa: S506  it makes only text
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"it cannot be read: {error}") from error
     servers = found.get("servers") if isinstance(found, dict) else None

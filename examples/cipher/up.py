@@ -27,7 +27,9 @@ def main() -> None:
         must_be_free(servers)
     except ValueError as error:
         sys.exit(f"{options.config}: {error}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: sys.exit())
     health_of = ",".join(f"{name}=http://127.0.0.1:{it.port}/stats" for name, it in servers.items() if name != "health")
     environment = {**os.environ, "HEALTH_OF": health_of}
     with ExitStack() as stack, suppress(KeyboardInterrupt):  # whatever happens, what was started is ended

@@ -84,6 +84,8 @@ ONE = f"servers: {{one: {{{SERVER}, port: 1, env: %s}}}}"
     [
         (None, ["No such file", "cipher.yml"]),
         ("servers: [a", ["expected ',' or ']'", "line 1, column 12"]),
+        ("servers: {one: {port: 1}, two: {port: 2}, one: {port: 3}}", ["'one' stands twice", "line 1"]),
+        (ONE % "{LOG_DIR: a, LOG_DIR: b}", ["'LOG_DIR' stands twice"]),
         ("", ["`servers:`"]),
         ("servers:", ["`servers:`"]),
         ("server: {}", ["`servers:`"]),
@@ -159,6 +161,18 @@ def test_a_server_that_is_killed_is_told(tmp_path: Path, port: int) -> None:
         _, errors = process.communicate(timeout=20)
 
     assert (process.returncode, errors) == (1, "one: ended with status -9; the others run on\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_no_server_is_left(number: signal.Signals, tmp_path: Path, port: int) -> None:
+    """Whichever signal ends it, also that of a terminal that is closed."""
+    with start(tmp_path, port, "") as process:
+        server = int(process.stdout.readline().split()[2])
+        process.send_signal(number)
+        process.wait(timeout=30)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, signal.SIGKILL)
 
 
 def test_the_real_service_needs_a_key() -> None:
