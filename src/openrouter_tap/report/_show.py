@@ -18,9 +18,12 @@ _UNKNOWN = "?"
 
 def show(report: Report, console: Console) -> None:
     """Print *report*: the table, then what a reader must know to trust it."""
-    table, left_out = _table(report, console.width)
+    width = console.width
+    table, left_out, needed = _table(report, width)
     console.print(_title(report), style="italic", highlight=False)
+    console.width = max(width, needed)
     console.print(table)
+    console.width = width
     notes = _notes(report)
     if left_out:
         notes.append(f"Left out for want of room: {', '.join(left_out)}.")
@@ -33,8 +36,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def _table(report: Report, width: int) -> tuple[Table, list[str]]:
-    """The table, and the headings of the columns for which *width* leaves no room: no number is ever cut."""
+def _table(report: Report, width: int) -> tuple[Table, list[str], int]:
+    """The table, the headings of the columns for which *width* leaves no room, and the width that the others need."""
     places = _places([row.cost for row in report.rows])
     total, *rows = ([printable(row.model), *_cells(row, places)] for row in [report.total, *report.rows])
     columns = list(zip(_HEADINGS, *(row[1:] for row in [total, *rows]), strict=True))
@@ -46,14 +49,15 @@ def _table(report: Report, width: int) -> tuple[Table, list[str]]:
         shown.remove(place)
         left_out.append(" ".join(_HEADINGS[place].split()))
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=0)
-    room = max(_NAME, width - sum(widths[one] + 1 for one in shown) - 2)
+    numbers = sum(widths[one] + 1 for one in shown) + 2
+    room = max(_NAME, width - numbers)
     table.add_column("\nmodel", Text(total[0]), overflow="ellipsis", max_width=room, no_wrap=True)
     for place in sorted(shown):
         heading, footer = columns[place][:2]
         table.add_column(heading, footer, justify="right", no_wrap=True, min_width=widths[place])
     for row in rows:
         table.add_row(Text(row[0]), *(row[1 + place] for place in sorted(shown)))
-    return table, left_out
+    return table, left_out, _NAME + numbers  # rich would cut numbers to squeeze it into less
 
 
 _NAME = 12  # columns that a model's name has at least
