@@ -434,6 +434,32 @@ def test_output_that_cannot_be_written_is_told_in_a_line(arguments: tuple[str, .
     assert (done.returncode, done.stderr) == (2, "openrouter-tap: [Errno 28] No space left on device\n")
 
 
+def test_output_in_another_encoding(tmp_path: Path) -> None:
+    """What it lacks is told by escapes."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00.000000Z", "modèle", "0.5"))
+    done = command(folder=tmp_path, PYTHONIOENCODING="ascii:strict")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"mod\xe8le" in done.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_output_that_nobody_wants(closed: str, tmp_path: Path) -> None:
+    """A stream that is closed is as good as /dev/null."""
+    (tmp_path / NAMES[1]).write_text(line("2026-11-01T00:00:00.000000Z", "m", "0.5"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m openrouter_tap report {closed}', sys.executable],
+        env={**os.environ, "LOG_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("all models" in done.stdout) == (not closed.startswith(">"))
+
+
 def test_a_closed_pipe_ends_it_in_silence(tmp_path: Path) -> None:
     """As with `openrouter-tap | head -1`."""
     read, write = os.pipe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from contextlib import suppress
@@ -11,6 +12,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed, as by >&-: the next file that is opened must not get its number
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names come from replies, and the encoding from the user
     try:
         from openrouter_tap.cli._commands import commands
     except ModuleNotFoundError as error:
