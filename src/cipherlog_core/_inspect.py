@@ -11,7 +11,7 @@ from cipherlog_core._folders import Folders
 from cipherlog_core._recover import RingFile, ring_files
 from cipherlog_core._ring import BadRingError, Ring
 
-__all__ = ["RingState", "left_lines", "ring_states"]
+__all__ = ["RingState", "ring_states"]
 
 
 class RingState(NamedTuple):
@@ -60,11 +60,3 @@ def _is_locked(path: str) -> bool:
         return HAS_LOCKS and not try_lock(descriptor)
     finally:
         os.close(descriptor)
-
-
-def left_lines(folders: Folders, log: str) -> bytes:
-    """The lines of *log* in the rings of dead processes, for where they cannot be moved.
-
-    The end of the log may hold some of them too: their ids tell.
-    """
-    return b"".join(state.lines for state in ring_states(folders) if state.log == log and not state.is_alive)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cipherlog_core import _inspect, _recover
+from cipherlog_core import _recover
 from cipherlog_core._filesystem import filesystem_of, is_network, open_regular, require_steady
 from cipherlog_core._folders import Folders
 from cipherlog_core._inspect import RingState, ring_states
@@ -17,7 +17,6 @@ __all__ = [
     "RingState",
     "filesystem_of",
     "is_network",
-    "left_lines",
     "logs",
     "open_regular",
     "recover",
@@ -34,11 +33,3 @@ def recover(folder: str, spool_dir: str | None = None, file_mode: str = "0600") 
     at once. What cannot be moved is told in `Recovered.troubles`. Raises `OSError` where the folder cannot be read.
     """
     return _recover.recover(Folders.of(folder, spool_dir, int(file_mode, 8)))
-
-
-def left_lines(folder: str, name: str, spool_dir: str | None = None) -> bytes:
-    """The lines of the log *name* that are in the rings of dead processes, for folders that cannot be written.
-
-    The end of the log may hold some of them too: their ids tell.
-    """
-    return _inspect.left_lines(Folders.of(folder, spool_dir), name)
