@@ -1,6 +1,7 @@
 """A reply that is JSON, on its way to the caller: watched and untouched.
 
-JSON is mostly one or two chunks: the first one is kept by reference, and in a list only if there are more.
+JSON is mostly one or two chunks: the first one is kept by reference, and in a list only if there are more. Bent for
+speed (benchmarks/tap.py): `_keep` is written out for that one, and sync and async are twins.
 """
 
 from __future__ import annotations
