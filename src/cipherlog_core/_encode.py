@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import date, datetime, time
 from enum import Enum
 from itertools import islice
+from numbers import Integral, Rational, Real
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
@@ -208,6 +209,10 @@ class _Plain:
                 return value.isoformat()
             case UUID():
                 return str(value)
+            case Integral():  # numpy's; of its floats some are `float` and some are not
+                return self._plain(int(value), depth)
+            case Real() if not isinstance(value, Rational):
+                return self._plain(float(value), depth)
             case BaseException():
                 return self._of(describe(value), depth)
         members = _members(value, type(value))

@@ -6,6 +6,8 @@ import enum
 import json
 import uuid
 from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
 from typing import NamedTuple
 from unittest.mock import MagicMock
 
@@ -44,6 +46,25 @@ class Attrs:
     password: object
     hidden: str = attrs.field(default="hidden", repr=False)
     masked: str = attrs.field(default="hidden", repr=lambda _: "***")
+
+
+@Integral.register
+class Scalar:
+    """An integer as numpy has them."""
+
+    def __int__(self) -> int:
+        return 7
+
+
+@Real.register
+class Single:
+    """A float of numpy's that is none of Python's."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __float__(self) -> float:
+        return self.value
 
 
 class Row:
@@ -99,6 +120,10 @@ TWICE += [TWICE, TWICE]
         (Failing(), "text"),
         (Model, str(Model)),
         (MOCK, str(MOCK)),
+        (Fraction(1, 3), "1/3"),
+        (Scalar(), 7),
+        (Single(0.5), 0.5),
+        (Single(float("nan")), None),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "2026-01-02T00:00:00+00:00"),
         (ValueError("bad"), {"type": "ValueError", "message": "bad", "stack": [], "cause": None}),
