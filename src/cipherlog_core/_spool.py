@@ -239,15 +239,17 @@ class Spool:
             if moved or seen != commits:
                 commits, progress = seen, now
             if now - progress >= self._patience or now - start >= _GIVE_UP * self._patience:
-                self._stalled_at = self._tail()
+                self._stalled_at = self.tail
             elif not moved:
                 _sleep(_NAP)
 
     def _stalled(self) -> bool:
         """Whether a call has waited in vain since the last batch moved: then nobody waits again."""
-        return self._stalled_at == self._tail()
+        return self._stalled_at == self.tail
 
-    def _tail(self) -> int:
+    @property
+    def tail(self) -> int:
+        """Offset of the first byte that is not in the log yet; negative without a ring."""
         ring = self.ring
         return -2 if ring is None else ring.tail
 
@@ -285,6 +287,11 @@ class Spool:
     def refuse(self) -> bool:
         """Count an event of which no line could be made."""
         return self._drop("error")
+
+    @property
+    def head(self) -> int:
+        """Offset behind the last line."""
+        return self._head
 
     @property
     def pending(self) -> int:
@@ -346,7 +353,7 @@ class Spool:
     def drain(self, deadline: float) -> bool:
         """Move what is in the ring now; False if that failed or took longer than *deadline*."""
         ring, goal = self.ring, self._head
-        while self.retired is not None or (ring is self.ring and 0 <= self._tail() < goal):
+        while self.retired is not None or (ring is self.ring and 0 <= self.tail < goal):
             try:
                 moved = self.move(deadline)
             except (OSError, ValueError):

@@ -111,7 +111,8 @@ class Writer:
                 self._sleep(nap)
         if pid == os.getpid():  # whoever stops it waits for so long and no longer, and a disk that hangs holds it here
             for spool in self._spools():
-                while self._guarded(partial(self._serve, spool)) == _BATCHES:
+                goal = spool.head  # a thread that goes on logging would have it never end
+                while self._guarded(partial(self._serve, spool)) == _BATCHES and spool.tail < goal:
                     pass
 
     def _guarded(self, step: Callable[[], T]) -> T | None:

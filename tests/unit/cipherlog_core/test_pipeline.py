@@ -16,6 +16,8 @@ import cipherlog_core
 from cipherlog_core import _ring
 from cipherlog_core._folders import Folders
 from cipherlog_core._pipeline import PIPELINE
+from cipherlog_core._spool import Spool
+from cipherlog_core._writer import Writer
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 
@@ -360,6 +362,26 @@ def test_a_network_file_system_is_told(
 
     (record,) = [record for record in caplog.records if record.name == "cipherlog_core"]
     assert "is on nfs4, whose locks are not to be trusted" in record.getMessage()
+
+
+class Endless(Spool):
+    """A log whose ring is never empty: other threads go on logging."""
+
+    head, tail = 1000, 0
+
+    def move(self, deadline: float | None = None) -> int:
+        self.tail += 1
+        return 1
+
+
+def test_the_writer_ends_though_others_go_on_logging() -> None:
+    """With what was there when it was stopped."""
+    spool = Endless("endless.jsonl", lambda _: False, lambda: None)
+    writer = Writer(lambda: [spool], lambda _: None, lambda: None, lambda: None)
+    assert writer.start()
+
+    assert writer.stop(5)
+    assert spool.tail >= spool.head
 
 
 @pytest.mark.parametrize("end", [cipherlog_core.flush, cipherlog_core.stop, cipherlog_core.stats])
