@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "CLIENTS",
+    "CLOSING",
     "LIBRARIES",
     "StreamBase",
     "TransportBase",
@@ -45,6 +46,9 @@ def _installed() -> list[ModuleType]:
 
 LIBRARIES = _installed()
 CLIENTS: list[type[Any]] = [client for library in LIBRARIES for client in (library.Client, library.AsyncClient)]
+
+CLOSING = tuple(library.AsyncByteStream for library in LIBRARIES if library.__name__ == "httpx2")
+"""Bodies of the library that closes what it iterates over; two who do that are an error at the end of a loop."""
 
 _NEVER: Any = object()  # no chunk is equal to it
 _TELLING = frozenset({b"content-type", b"content-encoding", b"request-id", b"x-request-id"})

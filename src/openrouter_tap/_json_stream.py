@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-from openrouter_tap._compat import aiterate
+from openrouter_tap._compat import CLOSING, aiterate
 from openrouter_tap._observation import NO_REPLY
 from openrouter_tap._parse.coding import EDGE, MANY, WHOLE, Inflater, edges, is_deflated
 from openrouter_tap._parse.reply import read_reply
@@ -135,8 +135,8 @@ class JsonStream(WatchedStream):
                 self.fail(error)
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()  # as httpx2 does with what it iterates over
+            if isinstance(chunks, AsyncGenerator) and isinstance(self.body, CLOSING):
+                await chunks.aclose()
             raise
         try:
             self.finish("completed")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
-from openrouter_tap._compat import aiterate, host_and_path, iterate, nothing
+from openrouter_tap._compat import CLOSING, aiterate, host_and_path, iterate, nothing
 from openrouter_tap._event import Outcome
 from openrouter_tap._observation import Begun, Emit, Streams, clock, endpoint_of
 from openrouter_tap._parse.reply import read_reply
@@ -225,6 +225,6 @@ class SseStream(WatchedStream):
                 self.fail(error)
             except Exception as fault:  # noqa: BLE001
                 self.give_up(fault)
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()  # as httpx2 does with what it iterates over
+            if isinstance(chunks, AsyncGenerator) and isinstance(self.body, CLOSING):
+                await chunks.aclose()
             raise

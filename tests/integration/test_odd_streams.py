@@ -221,6 +221,38 @@ def test_what_iterates_over_the_body_is_closed_as_without_the_tap(kind: str, lib
         assert asyncio.run(use(tapped=True))[0] == asyncio.run(use(tapped=False))[0] == "left"
 
 
+def test_a_stream_that_is_open_at_the_end_of_its_loop(
+    library: ModuleType, logs: Logs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loop closes all that iterates, and meets no error that it would not meet without the tap."""
+
+    async def use(tapped: bool) -> Any:
+        class Body(library.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                try:
+                    for piece in stream():
+                        yield piece
+                finally:
+                    await asyncio.sleep(0)
+
+        def answer(_: Any) -> Any:
+            return library.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body())
+
+        inner = library.MockTransport(answer)
+        client = library.AsyncClient(transport=TappedTransport(inner) if tapped else inner)
+        reply = await client.send(client.build_request("POST", URL, json={}), stream=True)
+        chunks = reply.aiter_raw()
+        await anext(chunks)
+        return client, reply, chunks
+
+    def errors(*, tapped: bool) -> int:
+        caplog.clear()
+        kept = asyncio.run(use(tapped))
+        return len([record for record in caplog.records if kept and record.name == "asyncio"])
+
+    assert bool(errors(tapped=True)) <= bool(errors(tapped=False))
+
+
 def test_a_body_that_iterates_itself_is_closed_as_often_as_without_the_tap(library: ModuleType, logs: Logs) -> None:
     """Not once more where the caller leaves it behind its last event."""
 
